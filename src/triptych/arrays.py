@@ -1,0 +1,159 @@
+"""The one gate for arrays of users: what enters the package is checked here, and named when bad."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from triptych.errors import DataError, ParameterError, ShapeError
+
+CHUNK_ROWS = 16_384
+
+
+def is_sparse(data: Any) -> bool:
+    """Whether ``data`` is a SciPy sparse container, without importing SciPy."""
+    return type(data).__module__.startswith("scipy.sparse")
+
+
+def is_dask(data: Any) -> bool:
+    """Whether ``data`` is a Dask array, without importing Dask."""
+    return type(data).__module__.startswith("dask.array")
+
+
+def is_lazy(data: Any) -> bool:
+    """Whether reading ``data`` costs more than a look at memory (memory-mapped, Dask)."""
+    if is_dask(data):
+        return True
+    while isinstance(data, np.ndarray):
+        if isinstance(data, np.memmap):
+            return True
+        data = data.base
+    return False
+
+
+def row_chunks(n: int, rows: int = CHUNK_ROWS) -> Iterator[slice]:
+    """Slices that cover ``range(n)`` in order."""
+    for start in range(0, n, rows):
+        yield slice(start, min(start + rows, n))
+
+
+def _finite(values: NDArray[Any]) -> bool:
+    # One sum is far cheaper than a mask; it can only overflow, never hide a NaN.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.sum(values, dtype=np.float64)):
+            return True
+    return bool(np.isfinite(values).all())
+
+
+def check_finite(data: Any, name: str, present: NDArray[np.bool_] | None = None) -> None:
+    """Raise :class:`DataError` at the first NaN or infinity in rows that are present.
+
+    Args:
+        data: Array of any shape whose first axis is rows, or a SciPy sparse matrix.
+        name: Modality, for the message.
+        present: Boolean (n,); rows that are ``False`` are not looked at.
+    """
+    values = data.data if is_sparse(data) else data
+    if values.dtype.kind not in "fc":
+        return
+    if is_sparse(data):
+        if _finite(values):
+            return
+        coo = data.tocoo()
+        bad = ~np.isfinite(coo.data)
+        if present is not None:
+            bad &= present[coo.row]
+        if bad.any():
+            at = np.flatnonzero(bad)[0]
+            _refuse(name, coo.data[at], int(coo.row[at]), (int(coo.col[at]),))
+        return
+    for part in row_chunks(len(values)):
+        block = np.asarray(values[part])
+        if _finite(block):
+            continue
+        bad = ~np.isfinite(block)
+        if present is not None:
+            bad[~present[part]] = False
+        if bad.any():
+            row, *rest = (int(i) for i in np.argwhere(bad)[0])
+            _refuse(name, block[(row, *rest)], part.start + row, tuple(rest))
+
+
+def _refuse(name: str, value: Any, row: int, rest: tuple[int, ...]) -> None:
+    what = "NaN" if np.isnan(value) else "infinity"
+    where = f"column {rest[0]}" if len(rest) == 1 else f"position {rest}"
+    raise DataError(
+        f"modality {name!r}: expected finite numbers, got {what} at row {row}, {where}. Mark an "
+        "absent row with present={...}; Modalities.from_nan turns all-NaN rows into absence."
+    )
+
+
+def as_mask(mask: ArrayLike, n: int, name: str) -> NDArray[np.bool_]:
+    """A boolean mask (n,), from booleans or from numbers that are only 0 and 1."""
+    values = np.asarray(mask)
+    if values.shape != (n,):
+        raise ShapeError(
+            f"presence of modality {name!r}: expected one boolean for each of {n} rows, "
+            f"got shape {values.shape}."
+        )
+    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+        raise DataError(f"presence of modality {name!r}: expected booleans, got {values.dtype}.")
+    return values.astype(bool)
+
+
+def as_labels(y: ArrayLike, n: int, name: str = "y") -> NDArray[Any]:
+    """Labels (n,) without NaN or ``None``; a column (n, 1) is flattened."""
+    values = np.asarray(y)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim == 0 or values.shape[0] != n:
+        raise ShapeError(
+            f"{name}: expected one label for each of {n} rows, got shape {values.shape}."
+        )
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        row = int(np.argwhere(~np.isfinite(values))[0][0])
+        raise DataError(f"{name}: expected finite labels, got {values[row]} at row {row}.")
+    if values.dtype.kind == "O":
+        for row, value in enumerate(values):
+            if value is None:
+                raise DataError(f"{name}: expected a label, got None at row {row}.")
+    return values
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    low: float = -np.inf,
+    high: float = np.inf,
+    integer: bool = False,
+    open_low: bool = False,
+) -> None:
+    """Raise :class:`ParameterError` unless ``value`` is a number in [low, high].
+
+    Args:
+        name: Parameter, for the message.
+        value: What the user gave.
+        low: Smallest value allowed (excluded with ``open_low``).
+        high: Largest value allowed.
+        integer: Whether only whole numbers will do.
+        open_low: Whether ``low`` itself is refused.
+    """
+    kinds = (int, np.integer) if integer else (int, float, np.integer, np.floating)
+    ok = isinstance(value, kinds) and not isinstance(value, (bool, np.bool_))
+    if ok and (low < value if open_low else low <= value) and value <= high:
+        return
+    noun = "a whole number" if integer else "a number"
+    lower = "" if low == -np.inf else (f" > {low:g}" if open_low else f" >= {low:g}")
+    upper = "" if high == np.inf else (f" and <= {high:g}" if lower else f" <= {high:g}")
+    raise ParameterError(f"{name}: expected {noun}{lower}{upper}, got {value!r}.")
+
+
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raise :class:`ParameterError` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        listed = ", ".join(repr(c) for c in choices)
+        raise ParameterError(f"{name}: expected one of {listed}; got {value!r}.")

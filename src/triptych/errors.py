@@ -1,0 +1,57 @@
+"""What can go wrong, by cause. Every error of ours is a :class:`TriptychError`.
+
+Each message says what was expected, what came, and whose it was (modality, row, parameter).
+The classes also inherit from the built-in that Python users expect (``ValueError``, ``OSError``).
+"""
+
+
+class TriptychError(Exception):
+    """Base of all errors that triptych raises on purpose."""
+
+
+class DataError(TriptychError, ValueError):
+    """The data cannot be used: wrong type, NaN, too few rows, unknown labels."""
+
+
+class ShapeError(DataError):
+    """Shapes or lengths do not fit each other or what was learnt."""
+
+
+class ModalityError(DataError):
+    """A modality is unknown, missing, or named in a way that cannot be used."""
+
+
+class ParameterError(TriptychError, ValueError):
+    """A parameter has a value that cannot be used."""
+
+
+class CapabilityError(TriptychError, TypeError):
+    """A method was asked for something that it declares it cannot do."""
+
+
+class NotFittedError(TriptychError, ValueError, AttributeError):
+    """A method was used before ``fit``."""
+
+
+class FileError(TriptychError, OSError):
+    """A file or folder could not be read or written as asked."""
+
+
+class PersistenceError(FileError):
+    """A saved model is damaged, too new, of an unknown class, or cannot be saved."""
+
+
+class MissingDependencyError(TriptychError, ImportError):
+    """An optional dependency is not installed."""
+
+
+class TrainingError(TriptychError, RuntimeError):
+    """Training could not go on, for instance because the loss is no longer finite."""
+
+
+class TriptychWarning(UserWarning):
+    """Base of all warnings of ours."""
+
+
+class DegenerateDataWarning(TriptychWarning):
+    """The data allow an answer, but not one to be trusted (constant columns, n < p)."""
