@@ -11,11 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from triptych.arrays import as_mask, check_finite, is_dask, is_lazy, is_sparse, row_chunks
 from triptych.errors import DataError, ModalityError, ShapeError
+from triptych.values import register
 
 SHARED = "shared"
 FORMS = ("vector", "sequence", "image", "waveform", "text")
 
 
+@register
 @dataclass(frozen=True)
 class Kind:
     """What one sample of a modality is.
@@ -305,6 +307,27 @@ class Modalities:
             some = "" if seen == self._n else f", {seen} present"
             parts.append(f"{name}: {self._kinds[name]}{some}")
         return f"Modalities({self._n} rows; {'; '.join(parts)})"
+
+
+def make_parts(
+    data: Mapping[str, NDArray[Any]], present: Mapping[str, NDArray[np.bool_]]
+) -> Modalities:
+    """What a method returns: codes (n, d) or (n, k, d) by part, ``"shared"`` among the names.
+
+    Args:
+        data: Codes by part name.
+        present: Boolean (n,) by part name; names left out are present in all rows.
+    """
+    n = len(next(iter(data.values())))
+    masks = {name: np.array(present.get(name, np.ones(n, dtype=bool))) for name in data}
+    for name, values in data.items():
+        _check_values(name, values, masks[name])
+        masks[name].flags.writeable = False
+    forms = {2: "vector", 3: "sequence", 4: "image"}
+    kinds = {name: Kind(forms[v.ndim], tuple(v.shape[1:])) for name, v in data.items()}
+    new = object.__new__(Modalities)
+    new._set(dict(data), masks, kinds, None, n)
+    return new
 
 
 def as_modalities(X: Mapping[str, Any] | Modalities) -> Modalities:
