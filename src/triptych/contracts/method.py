@@ -28,7 +28,7 @@ from triptych.errors import (
 )
 from triptych.modalities import FORMS, Kind, Modalities, as_modalities, check_rows_finite
 from triptych.neighbours import nearest
-from triptych.values import nested, replaced
+from triptych.values import count_numbers, nested, replaced
 
 Data = Mapping[str, Any] | Modalities
 
@@ -193,7 +193,7 @@ class Method(BaseEstimator):
     def n_parameters(self) -> int:
         """How many numbers were learnt."""
         self._check_fitted()
-        return persistence.count_numbers(self._learnt())
+        return count_numbers(self._learnt())
 
     # -- gates -----------------------------------------------------------------------------
 
@@ -313,9 +313,7 @@ class Method(BaseEstimator):
 
     def _learnt(self) -> dict[str, Any]:
         """What was learnt, by attribute: all that ends in ``_``."""
-        return {
-            k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_")
-        }
+        return {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_")}
 
     def _restore(self, learnt: Mapping[str, Any]) -> None:
         """Take back what :meth:`_learnt` gave."""
@@ -386,7 +384,9 @@ class Coordination(Method):
             sides.append(self.transform(data)[data.names[0]])
         check_number("k", k, low=1, integer=True)
         if k > len(sides[1]):
-            raise ParameterError(f"k: expected at most {len(sides[1])}, the rows of among; got {k}.")
+            raise ParameterError(
+                f"k: expected at most {len(sides[1])}, the rows of among; got {k}."
+            )
         if sides[0].shape[1] != sides[1].shape[1]:
             raise ShapeError("codes of different widths cannot be compared.")
         return nearest(sides[0], sides[1], k)
