@@ -1,0 +1,177 @@
+"""Batches: rows of all modalities as tensors, taken from memory by whole-tensor indexing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from triptych.arrays import is_dask, is_lazy
+from triptych.modalities import Modalities
+from triptych.seeding import derive
+
+
+class Reader(Protocol):
+    """Turns a modality's data into tensors (see :mod:`triptych.nn.inputs`)."""
+
+    def tensors(self, data: Any, present: NDArray[np.bool_]) -> tuple[Tensor, Tensor | None]:
+        """Compact values (n, ...) and lengths (n,) or ``None``."""
+        ...
+
+    def ready(self, values: Tensor) -> Tensor:
+        """Values as the encoder reads them."""
+        ...
+
+
+@dataclass
+class Batch:
+    """Rows as tensors.
+
+    Args:
+        values: By modality, (b, ...) as the encoders read them; zero where absent.
+        lengths: True lengths (b,) of sequences and texts.
+        present: Boolean (b,) by modality.
+        rows: Where the rows stand in the training set, (b,); methods with a state per row use it.
+        content: By modality, an id (b,) that is equal where the content is equal.
+        y: Labels (b,) or ``None``.
+    """
+
+    values: dict[str, Tensor]
+    lengths: dict[str, Tensor]
+    present: dict[str, Tensor]
+    rows: Tensor
+    content: dict[str, Tensor] = field(default_factory=dict)
+    y: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Modalities of this batch."""
+        return tuple(self.values)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row has every modality."""
+        return all(bool(mask.all()) for mask in self.present.values())
+
+    def part(self, rows: slice | Tensor) -> Batch:
+        """Some rows of the batch."""
+        return Batch(
+            {m: v[rows] for m, v in self.values.items()},
+            {m: v[rows] for m, v in self.lengths.items()},
+            {m: v[rows] for m, v in self.present.items()},
+            self.rows[rows],
+            {m: v[rows] for m, v in self.content.items()},
+            None if self.y is None else self.y[rows],
+        )
+
+
+class Rows:
+    """All rows of some modalities, from which batches are taken.
+
+    Data in memory become tensors once; memory-mapped data are read batch by batch.
+
+    Args:
+        X: Modalities.
+        readers: By modality.
+        y: Labels as numbers (n,), or ``None``.
+        content: Whether ids of equal content are needed.
+    """
+
+    def __init__(
+        self,
+        X: Modalities,
+        readers: Mapping[str, Reader],
+        y: NDArray[Any] | None = None,
+        *,
+        content: bool = False,
+    ) -> None:
+        self.readers = {name: readers[name] for name in sorted(X.names)}
+        self.n = len(X)
+        present = X.present
+        self.present = {m: torch.from_numpy(np.array(present[m])) for m in self.readers}
+        self.always = {m: bool(present[m].all()) for m in self.readers}
+        self.stored: dict[str, tuple[Tensor, Tensor | None]] = {}
+        self.lazy: dict[str, Modalities] = {}
+        for name, reader in self.readers.items():
+            base = X._data[name]
+            if is_lazy(base) and not is_dask(base):
+                self.lazy[name] = X.select(name)
+            else:
+                data = np.asarray(X[name]) if is_dask(base) else X[name]
+                self.stored[name] = reader.tensors(data, present[name])
+        self.y = None if y is None else torch.from_numpy(np.asarray(y))
+        self.content = (
+            {m: torch.from_numpy(content_ids(X[m], present[m])) for m in self.readers}
+            if content
+            else {}
+        )
+
+    def __len__(self) -> int:
+        return self.n
+
+    def take(self, rows: NDArray[np.intp], device: torch.device | str = "cpu") -> Batch:
+        """A batch of these rows on a device."""
+        at = torch.from_numpy(np.ascontiguousarray(rows))
+        values, lengths, present = {}, {}, {}
+        for name, reader in self.readers.items():
+            mask = self.present[name][at]
+            if name in self.lazy:
+                raw, length = reader.tensors(self.lazy[name][rows][name], mask.numpy())
+            else:
+                stored, all_lengths = self.stored[name]
+                raw, length = stored[at], None if all_lengths is None else all_lengths[at]
+            if length is not None:
+                raw = raw[:, : max(1, int(length.max()))]
+                lengths[name] = length.to(device)
+            ready = reader.ready(raw.to(device))
+            if not self.always[name] and not bool(mask.all()):
+                keep = mask.to(device).reshape(-1, *[1] * (ready.ndim - 1))
+                ready = torch.where(keep, ready, torch.zeros_like(ready))
+            values[name], present[name] = ready, mask.to(device)
+        return Batch(
+            values,
+            lengths,
+            present,
+            at.to(device),
+            {m: ids[at].to(device) for m, ids in self.content.items()},
+            None if self.y is None else self.y[at].to(device),
+        )
+
+
+def content_ids(data: Any, present: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """An id (n,) per row, equal where the content is byte for byte equal; absent rows differ."""
+    n = len(present)
+    if isinstance(data, np.ndarray):
+        flat = np.ascontiguousarray(data).reshape(n, -1)
+        keys = flat.view([("", np.void, flat.shape[1] * flat.itemsize)])[:, 0].tolist()
+    elif isinstance(data, list):
+        keys = [v if isinstance(v, str) or v is None else v.tobytes() for v in data]
+    else:
+        csr = data.tocsr()
+        keys = [
+            (csr[i].indices.tobytes(), csr[i].data.tobytes()) for i in range(n)
+        ]
+    seen: dict[Any, int] = {}
+    ids = np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
+    absent = ~present
+    ids[absent] = -1 - np.flatnonzero(absent)
+    return ids
+
+
+def order_of(seed: int, stream: str, epoch: int, n: int) -> NDArray[np.intp]:
+    """The order of rows in one epoch; depends on nothing but its arguments."""
+    return np.random.default_rng(derive(seed, "order", stream, epoch)).permutation(n)
+
+
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Batches in an epoch. A last batch of one row is dropped: no loss across rows can use it."""
+    full, rest = divmod(n, batch_size)
+    return max(1, full + (rest > 1))

@@ -1,0 +1,61 @@
+"""What the loss was: every named term per epoch, for training and validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from triptych.errors import ParameterError
+from triptych.values import register
+
+
+@register
+@dataclass(frozen=True)
+class History:
+    """Terms of the loss by epoch; ``history["train"]["loss"]`` is a list, one entry per epoch.
+
+    Args:
+        train: Mean over the epoch's batches, by term.
+        valid: The same terms on validation rows; empty without validation.
+        best_epoch: Epoch (from 0) whose weights were kept, or ``None`` for the last.
+    """
+
+    train: dict[str, list[float]] = field(default_factory=dict)
+    valid: dict[str, list[float]] = field(default_factory=dict)
+    best_epoch: int | None = None
+
+    def __getitem__(self, part: str) -> dict[str, list[float]]:
+        if part not in ("train", "valid"):
+            raise ParameterError(f"history holds 'train' and 'valid'; got {part!r}.")
+        return self.train if part == "train" else self.valid
+
+    def __len__(self) -> int:
+        return len(self.train.get("loss", []))
+
+    def with_epoch(
+        self, train: Mapping[str, float], valid: Mapping[str, float], best: int | None
+    ) -> History:
+        """A copy with one more epoch."""
+
+        def longer(old: dict[str, list[float]], new: Mapping[str, float]) -> dict[str, list[float]]:
+            return {k: [*old.get(k, []), float(v)] for k, v in new.items()}
+
+        return History(longer(self.train, train), longer(self.valid, valid), best)
+
+
+class Means:
+    """Running means of named terms, weighted by rows."""
+
+    def __init__(self, sums: Mapping[str, float] | None = None, rows: float = 0.0) -> None:
+        self.sums = dict(sums or {})
+        self.rows = rows
+
+    def add(self, terms: Mapping[str, float], rows: int) -> None:
+        """Add one batch."""
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * rows
+        self.rows += rows
+
+    def result(self) -> dict[str, float]:
+        """The means so far."""
+        return {name: value / max(self.rows, 1.0) for name, value in self.sums.items()}
