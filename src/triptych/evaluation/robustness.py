@@ -1,0 +1,112 @@
+"""Robustness: accuracy when modalities go missing at test time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triptych.arrays import as_labels, check_number
+from triptych.errors import CapabilityError
+from triptych.evaluation.codes import read_codes, usable_rows
+from triptych.evaluation.probes import MAX_ROWS, linear_probe
+from triptych.modalities import Modalities, as_modalities
+from triptych.seeding import check_random_state, generator
+
+SHARES = (0.0, 0.3, 0.6, 0.9)
+
+
+@dataclass(frozen=True)
+class MissingCurve:
+    """Quality of a linear probe as modalities are taken away.
+
+    Args:
+        share: Chance with which each modality of a row was taken away.
+        value: Accuracy (R² for numbers) at each share.
+        taken: Share that was really taken, less because every row keeps one modality.
+    """
+
+    share: tuple[float, ...]
+    value: tuple[float, ...]
+    taken: tuple[float, ...]
+
+
+def drop_modalities(
+    X: Mapping[str, Any] | Modalities, share: float, random_state: int | None = 0
+) -> Modalities:
+    """Take each modality of each row away with chance ``share``; one always stays.
+
+    Which one stays is drawn evenly among those present. With one seed, what is missing at a
+    small share is missing at every larger one too. The draws are keyed by modality name.
+
+    Args:
+        X: Modalities, n rows.
+        share: From 0 to 1.
+        random_state: Seed.
+    """
+    check_number("share", share, low=0, high=1)
+    data, seed = as_modalities(X), check_random_state(random_state)
+    luck = np.stack([generator(seed, "missing", name).random(len(data)) for name in data.names])
+    held = np.stack([data.present[name] for name in data.names])  # (m, n)
+    luck = np.where(held, luck, -1.0)
+    keep = (luck >= share) | (luck == luck.max(axis=0))
+    return data.with_present({name: keep[i] & held[i] for i, name in enumerate(data.names)})
+
+
+def missing_curve(
+    model: Any,
+    train: Mapping[str, Any] | Modalities,
+    y_train: Any,
+    test: Mapping[str, Any] | Modalities,
+    y_test: Any,
+    *,
+    shares: Sequence[float] = SHARES,
+    random_state: int | None = 0,
+    max_rows: int = MAX_ROWS,
+) -> MissingCurve:
+    """Accuracy of a linear probe against the share of missing modalities.
+
+    The probe is trained once on codes of training rows as they are, and asked on test rows with
+    modalities taken away: what a user meets whose sensors fail after training.
+
+    Args:
+        model: A fitted method that takes missing modalities at transform.
+        train: Modalities, n rows.
+        y_train: Labels (n,).
+        test: Modalities, q rows.
+        y_test: Labels (q,).
+        shares: Chances of loss, each from 0 to 1.
+        random_state: Seed of what is taken and of the probe.
+        max_rows: Most training rows of the probe.
+
+    Raises:
+        CapabilityError: The method needs every modality at transform.
+    """
+    if not model.capabilities.missing_at_transform:
+        raise CapabilityError(f"{type(model).__name__} needs every modality at transform.")
+    X, T = as_modalities(train), as_modalities(test)
+    seen, asked = as_labels(y_train, len(X), "y_train"), as_labels(y_test, len(T), "y_test")
+    rows, held = usable_rows(model, X), usable_rows(model, T)
+    X, T, seen, asked = X[rows], T[held], seen[rows], asked[held]
+    codes = read_codes(model, X)
+    Z = codes.joined(codes)
+    full = np.stack(list(T.present.values())).sum()
+    values, taken = [], []
+    for share in shares:
+        fewer = drop_modalities(T, share, random_state)
+        found = linear_probe(
+            Z, seen, read_codes(model, fewer).joined(codes), asked, random_state, max_rows=max_rows
+        )
+        values.append(found.value)
+        taken.append(1 - _count(fewer) / full)
+    return MissingCurve(
+        tuple(float(s) for s in shares), tuple(values), tuple(float(t) for t in taken)
+    )
+
+
+def _count(X: Modalities) -> float:
+    masks: list[NDArray[np.bool_]] = list(X.present.values())
+    return float(np.stack(masks).sum())
