@@ -1,0 +1,32 @@
+"""The answer of a comparison on one page: plain values first, then figures, then HTML."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from triptych.report.page import render as render
+    from triptych.report.summary import Summary as Summary
+    from triptych.report.summary import summarise as summarise
+    from triptych.report.terminal import TextTable as TextTable
+    from triptych.report.terminal import text_table as text_table
+
+_EXPORTS = {
+    "Summary": "summary",
+    "TextTable": "terminal",
+    "render": "page",
+    "summarise": "summary",
+    "text_table": "terminal",
+}
+__all__ = ["Summary", "TextTable", "render", "summarise", "text_table"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS})

@@ -1,0 +1,242 @@
+"""What a method can show beside its numbers, read from the plain record into frozen values.
+
+Every part may be absent: a linear method has no loss curves, a fusion method no retrieval.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from triptych.report.numbers import finite
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to look at: a picture (base64 PNG), a text, or a vector's values."""
+
+    kind: str
+    text: str = ""
+    png: str = ""
+    width: int = 0
+    height: int = 0
+    values: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One named term of the loss per epoch; NaN where it is not known."""
+
+    term: str
+    train: tuple[float, ...]
+    valid: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """One of the things found for a query."""
+
+    item: Item
+    correct: bool
+    similarity: float | None
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query, its true partner, what was found, and at which rank the partner lies."""
+
+    item: Item
+    truth: Item
+    found: tuple[Found, ...]
+    rank: int | None
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Queries of one modality answered from another."""
+
+    query_modality: str
+    target_modality: str
+    queries: tuple[Query, ...]
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What was given, what was hidden, and what the method made of it."""
+
+    given: tuple[Item, ...]
+    truth: Item
+    rebuilt: Item
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Examples of one absent modality rebuilt from the given ones."""
+
+    absent: str
+    given: tuple[str, ...]
+    examples: tuple[Rebuilt, ...]
+
+
+@dataclass(frozen=True)
+class CodeMap:
+    """Codes laid out in the plane, with one label each."""
+
+    xy: tuple[tuple[float, float], ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Exhibits:
+    """All that one method has to show; empty parts are not drawn."""
+
+    curves: tuple[Curve, ...] = ()
+    correlations: tuple[float, ...] = ()
+    retrieval: tuple[Retrieval, ...] = ()
+    reconstructions: tuple[Reconstruction, ...] = ()
+    code_map: CodeMap | None = None
+    missing: tuple[tuple[float, float], ...] = ()
+    swaps: tuple[tuple[tuple[str, Item], ...], ...] = ()
+
+    def __bool__(self) -> bool:
+        return any(vars(self).values())
+
+
+def read_exhibits(extras: Mapping[str, Any] | None) -> Exhibits:
+    """The ``extras`` of one row of a comparison; what is absent or not finite is left out."""
+    extras = extras or {}
+    return Exhibits(
+        curves=_curves(extras.get("history") or {}),
+        correlations=_numbers(extras.get("correlations")),
+        retrieval=tuple(
+            _retrieval(r) for r in _each(extras.get("retrieval")) if r.get("examples")
+        ),
+        reconstructions=tuple(
+            _reconstruction(r) for r in _each(extras.get("reconstructions")) if r.get("examples")
+        ),
+        code_map=_code_map(extras.get("map") or {}),
+        missing=_missing(extras.get("missing") or {}),
+        swaps=tuple(
+            tuple((str(name).replace("_", " "), read_item(part)) for name, part in swap.items())
+            for swap in _each(extras.get("swaps"))
+        ),
+    )
+
+
+def read_item(value: Any) -> Item:
+    """One item of the record. A picture that is no PNG becomes words that say so."""
+    if not isinstance(value, Mapping):
+        return Item("text", "" if value is None else str(value))
+    if value.get("kind") == "image":
+        return _picture(str(value.get("png") or ""))
+    if value.get("kind") == "vector":
+        return Item("vector", values=_numbers(value.get("values")))
+    return Item("text", str(value.get("text", "")))
+
+
+def _picture(png: str) -> Item:
+    try:
+        data = base64.b64decode(png, validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    if not data.startswith(_PNG) or len(data) < 24:
+        return Item("text", "(picture unreadable)")
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    return Item("image", png=png, width=width, height=height)
+
+
+def _each(value: Any) -> Iterable[Mapping[str, Any]]:
+    return [v for v in (value or ()) if isinstance(v, Mapping)]
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(v for v in map(finite, _flat(values)) if v is not None)
+
+
+def _flat(values: Any) -> Iterable[Any]:
+    if values is None:
+        return
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _flat(value)
+        else:
+            yield value
+
+
+def _curves(history: Mapping[str, Any]) -> tuple[Curve, ...]:
+    train, valid = history.get("train") or {}, history.get("valid") or {}
+    curves = (
+        Curve(str(term), _gapped(train.get(term)), _gapped(valid.get(term)))
+        for term in dict.fromkeys([*train, *valid])
+    )
+    known = [c for c in curves if not all(map(math.isnan, c.train + c.valid))]
+    return tuple(sorted(known, key=lambda c: c.term != "loss"))
+
+
+def _gapped(values: Any) -> tuple[float, ...]:
+    numbers = (finite(v) for v in values or ())
+    return tuple(math.nan if v is None else v for v in numbers)
+
+
+def _retrieval(value: Mapping[str, Any]) -> Retrieval:
+    queries = []
+    for example in _each(value["examples"]):
+        found = tuple(
+            Found(read_item(f.get("item")), bool(f.get("correct")), finite(f.get("similarity")))
+            for f in _each(example.get("found"))
+        )
+        rank = finite(example.get("rank"))
+        queries.append(
+            Query(
+                read_item(example.get("query")),
+                read_item(example.get("truth")),
+                found,
+                None if rank is None else int(rank),
+            )
+        )
+    return Retrieval(
+        str(value.get("query_modality", "")), str(value.get("target_modality", "")), tuple(queries)
+    )
+
+
+def _reconstruction(value: Mapping[str, Any]) -> Reconstruction:
+    examples = tuple(
+        Rebuilt(
+            tuple(read_item(g) for g in _as_list(e.get("given"))),
+            read_item(e.get("truth")),
+            read_item(e.get("rebuilt")),
+        )
+        for e in _each(value["examples"])
+    )
+    given = tuple(str(g) for g in _as_list(value.get("given")))
+    return Reconstruction(str(value.get("absent", "")), given, examples)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _code_map(value: Mapping[str, Any]) -> CodeMap | None:
+    xy, labels = value.get("xy") or (), value.get("labels") or ()
+    kept = []
+    for i, point in enumerate(xy):
+        x, y = finite(point[0]), finite(point[1])
+        if x is not None and y is not None:
+            kept.append(((x, y), str(labels[i]) if i < len(labels) else ""))
+    if not kept:
+        return None
+    return CodeMap(tuple(point for point, _ in kept), tuple(label for _, label in kept))
+
+
+def _missing(value: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
+    pairs = zip(value.get("share") or (), value.get("accuracy") or (), strict=False)
+    numbers = ((finite(s), finite(a)) for s, a in pairs)
+    return tuple(sorted((s, a) for s, a in numbers if s is not None and a is not None))

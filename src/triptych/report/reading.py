@@ -1,0 +1,220 @@
+"""The comparison in plain words. Every sentence follows from values; none is a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from triptych.report.numbers import count, finite, listed
+
+if TYPE_CHECKING:
+    from triptych.report.summary import Cell, Column, Finding, Group, Row, Summary
+
+_DOING = {
+    "probe": "reading {label} from the codes",
+    "retrieval": "finding the partner in another modality",
+    "reconstruction": "rebuilding an absent modality",
+    "leakage": "keeping shared and private parts apart",
+    "robustness": "working with modalities missing",
+}
+
+
+def lead_of(summary: Summary, data: Mapping[str, Any]) -> str:
+    """The paragraph at the head of the page."""
+    ran = [row for row in summary.methods if not row.failed]
+    failed = [row.name for row in summary.methods if row.failed]
+    sentences = [_setting(summary, data, len(ran))]
+    if summary.methods and not ran:
+        sentences.append(
+            "Every method failed, so there is nothing to compare; each says why below."
+        )
+        return " ".join(sentences)
+    wins: dict[str, list[str]] = {}
+    unbeaten: dict[str, list[str]] = {}
+    for group in summary.groups:
+        verdict = _verdict(summary, group)
+        if verdict is None or group.key == "cost":
+            continue
+        doing = _doing(group, summary.label)
+        if len(ran) > 1:
+            wins.setdefault(listed(verdict.leaders), []).append(doing)
+        if verdict.unbeaten:
+            unbeaten.setdefault(listed([row.name for row in verdict.unbeaten]), []).append(doing)
+    for i, (who, what) in enumerate(wins.items()):
+        several = " and " in who
+        verb = "lead together, too close to call," if several else "is best" if not i else "leads"
+        sentences.append(f"{who} {verb} at {listed(what)}.")
+    for who, what in unbeaten.items():
+        pair = "none of these baselines is" if " and " in who else "that baseline is not"
+        sentences.append(f"At {listed(what)}, look at {who}: {pair} clearly beaten by any method.")
+    if failed:
+        sentences.append(f"{listed(failed)} failed and {_are(failed)} not judged.")
+    if ran:
+        sentences.append(_caution(summary.seeds))
+    return " ".join(sentences)
+
+
+def findings_of(summary: Summary) -> tuple[Finding, ...]:
+    """One finding per group of columns in which a method has a value."""
+    from triptych.report.summary import Finding
+
+    findings = []
+    for group in summary.groups:
+        verdict = _verdict(summary, group)
+        if verdict is None:
+            continue
+        column, at, best = verdict.column, verdict.at, verdict.ranked[0]
+        cell = best.cells[at]
+        text = _cost(verdict) if group.key == "cost" else _contest(summary, group, verdict)
+        findings.append(
+            Finding(
+                group=group.key,
+                title=group.title,
+                measure=_measure(column),
+                winner=best.name,
+                value=said(cell, column.unit),
+                text=text,
+            )
+        )
+    return tuple(findings)
+
+
+def said(cell: Cell, unit: str = "") -> str:
+    """``0.703 ± 0.004 s``."""
+    spread = f" ± {cell.spread}" if cell.spread else ""
+    return f"{cell.text}{spread}{f' {unit}' if unit else ''}"
+
+
+class _Verdict:
+    """How the first judged column of a group came out."""
+
+    def __init__(self, summary: Summary, column: Column, at: int) -> None:
+        from triptych.report.summary import UNJUDGED, clearly_better, ranking
+
+        self.column, self.at = column, at
+        self.ranked = ranking(summary.methods, at, column.better)
+        best = self.ranked[0].cells[at]
+        close = [r for r in self.ranked if not clearly_better(best, r.cells[at], column.better)]
+        known = any(r.cells[at].std is not None for r in self.ranked)
+        same = [r for r in close if r.cells[at].mean == best.mean]
+        self.close = close if known else same
+        self.leaders = [r.name for r in self.close]
+        self.behind = [r for r in self.ranked if r not in self.close]
+        judged = column.group not in UNJUDGED
+        self.baselines = ranking(summary.baselines, at, column.better) if judged else []
+        self.unbeaten: list[Row] = [r for r in self.baselines if r.cells[at].mark == "unbeaten"]
+
+
+def _verdict(summary: Summary, group: Group) -> _Verdict | None:
+    for offset, column in enumerate(group.columns):
+        at = group.start + offset
+        if column.better and any(row.cells[at].mean is not None for row in summary.methods):
+            return _Verdict(summary, column, at)
+    return None
+
+
+def _setting(summary: Summary, data: Mapping[str, Any], ran: int) -> str:
+    who = f"{count(ran, 'method').capitalize()} ran"
+    if summary.baselines:
+        who += f" beside {count(len(summary.baselines), 'baseline')}"
+    what = f" on {summary.data_name}"
+    rows, train, test = (finite(data.get(key)) for key in ("rows", "train", "test"))
+    if rows is not None:
+        what += f": {count(int(rows), 'row')}"
+        what += f" of {listed(summary.modalities)}" if summary.modalities else ""
+    if train is not None and test is not None:
+        what += f", {int(train):,} to learn from and {int(test):,} held back for testing"
+    return f"{who}{what}."
+
+
+def _doing(group: Group, label: str) -> str:
+    return _DOING.get(group.key, group.title.lower()).format(label=label or "the label")
+
+
+def _are(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _caution(seeds: int) -> str:
+    if seeds < 2:
+        return (
+            "This was one run per method, so the spread is not known: "
+            "do not build on small differences."
+        )
+    return (
+        f"Values are means over {seeds} seeds ± one standard deviation; a lead is called clear "
+        "only where the ± ranges do not touch."
+    )
+
+
+def _measure(column: Column) -> str:
+    return f"{column.title} ({column.better} is better)"
+
+
+def _contest(summary: Summary, group: Group, verdict: _Verdict) -> str:
+    at, unit, best = verdict.at, verdict.column.unit, verdict.ranked[0]
+    sentences = []
+    if len(verdict.ranked) == 1:
+        silent = [r for r in summary.methods if not r.failed and r.cells[at].mean is None]
+        if silent:
+            sentences.append(f"Only {best.name} has a value here; the notes say why.")
+    elif len(verdict.close) > 1:
+        others = [f"{r.name} ({said(r.cells[at], unit)})" for r in verdict.close[1:]]
+        sentences.append(f"Too close to call: {listed(others)} {_are(others)} within the spread.")
+    else:
+        second = verdict.behind[0]
+        clear = summary.seeds > 1
+        sentences.append(
+            f"{'Clearly ahead' if clear else 'Ahead'} of {second.name} "
+            f"({said(second.cells[at], unit)})."
+        )
+    sentences += _against_baselines(verdict)
+    leads = _leads(summary, group)
+    if len(leads) > 1 and len(group.columns) > 1:
+        told = [f"{name} in {n}" for name, n in leads.items()]
+        sentences.append(f"Best mean per column of this group: {listed(told)}.")
+    elif len(leads) == 1 and len(verdict.ranked) > 1:
+        judged = sum(c.better is not None for c in group.columns)
+        if judged > 1:
+            sentences.append(f"{next(iter(leads))} has the best mean in all {judged} columns.")
+    return " ".join(sentences)
+
+
+def _against_baselines(verdict: _Verdict) -> list[str]:
+    if not verdict.baselines:
+        return []
+    at, unit = verdict.at, verdict.column.unit
+    top = verdict.baselines[0]
+    named = f"{top.name} ({said(top.cells[at], unit)})"
+    if verdict.unbeaten:
+        return [f"No method clearly beats the baseline {named}."]
+    beaten_by = [r.name for r in verdict.ranked if not _beats(r, top, verdict)]
+    if not beaten_by:
+        who = "It" if len(verdict.ranked) == 1 else "Every method"
+        return [f"{who} clearly beats the best baseline, {named}."]
+    return [f"The best baseline, {named}, is not clearly beaten by {listed(beaten_by)}."]
+
+
+def _beats(row: Row, baseline: Row, verdict: _Verdict) -> bool:
+    from triptych.report.summary import clearly_better
+
+    at = verdict.at
+    return clearly_better(row.cells[at], baseline.cells[at], verdict.column.better)
+
+
+def _leads(summary: Summary, group: Group) -> dict[str, int]:
+    """How many columns of the group each method leads, most first."""
+    leads: dict[str, int] = {}
+    for at in range(group.start, group.start + len(group.columns)):
+        for row in summary.methods:
+            if row.cells[at].mark == "best":
+                leads[row.name] = leads.get(row.name, 0) + 1
+    return dict(sorted(leads.items(), key=lambda pair: -pair[1]))
+
+
+def _cost(verdict: _Verdict) -> str:
+    if len(verdict.ranked) == 1:
+        return ""
+    last = verdict.ranked[-1]
+    value = said(last.cells[verdict.at], verdict.column.unit)
+    return f"At the other end is {last.name}, with {value}."

@@ -1,0 +1,332 @@
+"""The comparison as plain frozen values: what the page and the terminal show, without HTML.
+
+A value is marked only where the data allow it. ``best`` is the best mean of a column among the
+methods; ``tied`` are methods whose ± range overlaps with the best one's; ``unbeaten`` is a
+baseline that no method clearly beats, which is the mark a reader should look for first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from triptych.errors import DataError
+from triptych.report.exhibits import Exhibits, read_exhibits
+from triptych.report.numbers import NATS_PER_BIT, as_words, finite, show_pair
+
+GROUPS = {
+    "probe": "Reading labels from the codes",
+    "retrieval": "Finding the partner",
+    "reconstruction": "Rebuilding what is absent",
+    "leakage": "Leakage between parts",
+    "robustness": "When modalities are missing",
+    "cost": "Cost",
+}
+UNJUDGED = ("cost", "leakage")
+"""Groups in which a baseline is no yardstick: doing nothing is cheap and leaks nothing."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure. ``better`` is ``"higher"``, ``"lower"`` or None (neither)."""
+
+    key: str
+    title: str
+    unit: str
+    better: str | None
+    group: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value, or why there is none (``note`` counts the reasons of the table from 1)."""
+
+    text: str
+    spread: str = ""
+    mean: float | None = None
+    std: float | None = None
+    n: int = 0
+    why: str = ""
+    note: int = 0
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method or baseline; ``cells`` stand in the order of the summary's columns."""
+
+    name: str
+    panel: str
+    failed: bool
+    why: str
+    params: tuple[tuple[str, str], ...]
+    cells: tuple[Cell, ...]
+    exhibits: Exhibits
+    anchor: str
+
+    @property
+    def baseline(self) -> bool:
+        """Whether this row is a yardstick rather than a method."""
+        return self.panel == "baseline"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring columns that answer one question; ``start`` is the first one's index."""
+
+    key: str
+    title: str
+    start: int
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The plain-language reading of one group of columns."""
+
+    group: str
+    title: str
+    measure: str
+    winner: str
+    value: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that the report says, as values."""
+
+    title: str
+    created: str
+    data_name: str
+    lead: str
+    findings: tuple[Finding, ...]
+    columns: tuple[Column, ...]
+    groups: tuple[Group, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    facts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    seeds: int
+    label: str = ""
+    modalities: tuple[str, ...] = field(default=())
+
+    @property
+    def methods(self) -> tuple[Row, ...]:
+        """Rows that are methods, failed ones included."""
+        return tuple(row for row in self.rows if not row.baseline)
+
+    @property
+    def baselines(self) -> tuple[Row, ...]:
+        """Rows that are yardsticks."""
+        return tuple(row for row in self.rows if row.baseline)
+
+
+def summarise(comparison: Mapping[str, Any]) -> Summary:
+    """Gather the plain values of the report from the record that ``compare`` writes.
+
+    Args:
+        comparison: The record: ``columns``, ``rows``, and what is known of data and settings.
+
+    Returns:
+        Frozen values; the same record always gives the same summary.
+
+    Raises:
+        DataError: If this is not such a record.
+    """
+    from triptych.report.reading import findings_of, lead_of
+
+    if not isinstance(comparison, Mapping) or not {"columns", "rows"} <= comparison.keys():
+        came = sorted(comparison) if isinstance(comparison, Mapping) else type(comparison).__name__
+        raise DataError(f"a comparison has at least 'columns' and 'rows'; got {came}.")
+    try:
+        columns, groups = _columns(comparison["columns"])
+        notes: dict[str, int] = {}
+        rows = [
+            _row(record, i, columns, notes) for i, record in enumerate(comparison["rows"], start=1)
+        ]
+        data = comparison.get("data") or {}
+        rows = _marked(rows, columns)
+        summary = Summary(
+            title=str(comparison.get("title") or "Comparison of representations"),
+            created=str(comparison.get("created") or ""),
+            data_name=str(data.get("name") or "the data"),
+            lead="",
+            findings=(),
+            columns=columns,
+            groups=groups,
+            rows=tuple(rows),
+            notes=tuple(notes),
+            facts=_facts(comparison, data),
+            seeds=len(comparison.get("seeds") or ()),
+            label=str(data.get("label") or ""),
+            modalities=tuple(str(m.get("name")) for m in data.get("modalities") or ()),
+        )
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise DataError(
+            f"the record is not one that compare wrote: {type(error).__name__}: {error}."
+        ) from error
+    return replace(summary, lead=lead_of(summary, data), findings=findings_of(summary))
+
+
+def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Column, ...], tuple[Group, ...]]:
+    """Columns with those of one group side by side, groups in the order of ``GROUPS``."""
+    columns = [
+        Column(
+            key=str(record["key"]),
+            title=str(record.get("title") or record["key"]),
+            unit=_shown_unit(str(record.get("unit") or "")),
+            better=record.get("better") if record.get("better") in ("higher", "lower") else None,
+            group=str(record.get("group") or "other").lower(),
+            help=str(record.get("help") or ""),
+        )
+        for record in records
+    ]
+    order = [*GROUPS, *dict.fromkeys(c.group for c in columns if c.group not in GROUPS)]
+    columns.sort(key=lambda c: order.index(c.group))
+    groups = []
+    for key in order:
+        members = tuple(c for c in columns if c.group == key)
+        if members:
+            title = GROUPS.get(key, key.capitalize())
+            groups.append(Group(key, title, columns.index(members[0]), members))
+    return tuple(columns), tuple(groups)
+
+
+def _shown_unit(unit: str) -> str:
+    """Information is in nats inside the package, and in bits where people read it."""
+    return {"nats": "bits", "nat": "bits", "1": "", "fraction": ""}.get(unit, unit)
+
+
+def _row(
+    record: Mapping[str, Any], i: int, columns: Sequence[Column], notes: dict[str, int]
+) -> Row:
+    failed = record.get("status") == "failed"
+    values = record.get("values") or {}
+    cells = [
+        Cell("\N{EN DASH}") if failed else _cell(values.get(column.key), column, notes)
+        for column in columns
+    ]
+    return Row(
+        name=str(record["name"]),
+        panel=str(record.get("panel") or ""),
+        failed=failed,
+        why=str(record.get("why") or ("no reason was recorded" if failed else "")),
+        params=tuple((str(k), as_words(v)) for k, v in (record.get("params") or {}).items()),
+        cells=tuple(cells),
+        exhibits=Exhibits() if failed else read_exhibits(record.get("extras")),
+        anchor=f"row-{i}",
+    )
+
+
+def _cell(value: Mapping[str, Any] | None, column: Column, notes: dict[str, int]) -> Cell:
+    value = value or {}
+    mean, std = finite(value.get("mean")), finite(value.get("std"))
+    if mean is None:
+        why = str(value.get("why") or "") or (
+            "the result was not a finite number" if "mean" in value else "not measured"
+        )
+        return Cell("\N{EN DASH}", why=why, note=notes.setdefault(why, len(notes) + 1))
+    n = int(finite(value.get("n")) or 1)
+    if column.unit == "bits":
+        mean, std = mean / NATS_PER_BIT, None if std is None else std / NATS_PER_BIT
+    if n < 2 or std is None or (std == 0 and column.group == "cost"):
+        std = None
+    text, spread = show_pair(mean, std)
+    return Cell(text, spread, mean, std, n)
+
+
+def reach(cell: Cell) -> float:
+    """Half the width of a value's ± range; 0 where one run says nothing of the spread."""
+    return cell.std or 0.0
+
+
+def clearly_better(a: Cell, b: Cell, better: str | None) -> bool:
+    """Whether ``a`` beats ``b`` and their ± ranges do not touch."""
+    if a.mean is None or b.mean is None or better is None:
+        return False
+    lead = a.mean - b.mean if better == "higher" else b.mean - a.mean
+    return lead > reach(a) + reach(b)
+
+
+def ranking(rows: Sequence[Row], at: int, better: str | None) -> list[Row]:
+    """Rows that have a value in column ``at``, the best mean first (ties in given order)."""
+    known = [row for row in rows if row.cells[at].mean is not None]
+    if better is None:
+        return known
+    sign = -1.0 if better == "higher" else 1.0
+    return sorted(known, key=lambda row: sign * (row.cells[at].mean or 0.0))
+
+
+def _marked(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
+    marks: dict[tuple[str, int], str] = {}
+    for at, column in enumerate(columns):
+        methods = ranking([r for r in rows if not r.baseline], at, column.better)
+        if column.better is None or not methods:
+            continue
+        best = methods[0].cells[at]
+        for row in methods:
+            if row.cells[at].mean == best.mean:
+                marks[row.anchor, at] = "best"
+            elif not clearly_better(best, row.cells[at], column.better):
+                marks[row.anchor, at] = "tied"
+        for row in rows:
+            measured = row.baseline and row.cells[at].mean is not None
+            if measured and column.group not in UNJUDGED:
+                if not clearly_better(best, row.cells[at], column.better):
+                    marks[row.anchor, at] = "unbeaten"
+    return [
+        replace(
+            row,
+            cells=tuple(
+                replace(cell, mark=marks.get((row.anchor, at), ""))
+                for at, cell in enumerate(row.cells)
+            ),
+        )
+        for row in rows
+    ]
+
+
+def _facts(
+    comparison: Mapping[str, Any], data: Mapping[str, Any]
+) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+    """Settings, versions, seeds and the data's checksum, as titled lists of pairs."""
+    about = [
+        (word, as_words(data[key]))
+        for word, key in [
+            ("Name", "name"),
+            ("Rows", "rows"),
+            ("Training rows", "train"),
+            ("Test rows", "test"),
+            ("Label that is probed", "label"),
+        ]
+        if data.get(key) is not None
+    ]
+    for modality in data.get("modalities") or ():
+        about.append((f"Modality {modality.get('name')}", _modality(modality)))
+    for label in data.get("labels") or ():
+        about.append((f"Label {label.get('name')}", f"{as_words(label.get('classes'))} classes"))
+    if data.get("checksum"):
+        about.append(("Checksum", str(data["checksum"])))
+    run = [("Made", str(comparison["created"]))] if comparison.get("created") else []
+    run.append(("Seeds", as_words(list(comparison.get("seeds") or ()))))
+    run += [(str(k), as_words(v)) for k, v in (comparison.get("settings") or {}).items()]
+    versions = [(str(k), as_words(v)) for k, v in (comparison.get("versions") or {}).items()]
+    titled = (("Data", about), ("Settings", run), ("Versions", versions))
+    return tuple((title, tuple(pairs)) for title, pairs in titled if pairs)
+
+
+def _modality(record: Mapping[str, Any]) -> str:
+    """``image, 1 x 32 x 32, present in 80 % of rows``."""
+    parts = [str(record.get("kind") or "")]
+    shape = record.get("shape")
+    if isinstance(shape, (list, tuple)) and shape:
+        parts.append(" \N{MULTIPLICATION SIGN} ".join(as_words(s) for s in shape))
+    present = record.get("present")
+    share = finite(present)
+    if isinstance(present, float) and share is not None and share <= 1:
+        parts.append(f"present in {100 * share:.3g} % of rows")
+    elif share is not None:
+        parts.append(f"present in {share:,.0f} rows")
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,57 @@
+"""The same table for a terminal: plain strings, no markup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from triptych.report.summary import Cell, Summary
+
+MARKS = {"best": "\N{BLACK STAR}", "tied": "\N{ALMOST EQUAL TO}", "unbeaten": "!"}
+LEGEND = (
+    ("best", "best mean of the column among the methods"),
+    ("tied", "not clearly worse than the best: the ± ranges touch"),
+    ("unbeaten", "a baseline that no method clearly beats"),
+)
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A header, rows of equal length, and lines to print below."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+def text_table(summary: Summary, group: str | None = None) -> TextTable:
+    """Rows for a terminal's table, with the marks of the page.
+
+    Args:
+        summary: From :func:`~triptych.report.summary.summarise`.
+        group: Only the columns of this group (``"probe"``, ``"retrieval"``, ...), else all.
+
+    Returns:
+        Plain strings. Names come from users, so print them as text, not as markup.
+    """
+    kept = [i for i, column in enumerate(summary.columns) if group in (None, column.group)]
+    columns = [summary.columns[i] for i in kept]
+    header = ["method", *(f"{c.title} ({c.unit})" if c.unit else c.title for c in columns)]
+    rows = []
+    for row in summary.rows:
+        cells = [_text(row.cells[i]) for i in kept]
+        if row.failed and cells:
+            cells[0] = "failed"
+        rows.append((row.name, *cells))
+    used = {row.cells[i].mark for row in summary.rows for i in kept}
+    notes = [f"{MARKS[mark]} {meaning}" for mark, meaning in LEGEND if mark in used]
+    cited = {row.cells[i].note for row in summary.rows for i in kept}
+    notes += [f"[{n}] {why}" for n, why in enumerate(summary.notes, start=1) if n in cited]
+    notes += [f"{row.name} failed: {row.why}" for row in summary.rows if row.failed]
+    return TextTable(tuple(header), tuple(rows), tuple(notes))
+
+
+def _text(cell: Cell) -> str:
+    text = f"{cell.text} ± {cell.spread}" if cell.spread else cell.text
+    if cell.note:
+        return f"{text} [{cell.note}]"
+    return f"{MARKS[cell.mark]} {text}" if cell.mark else text
