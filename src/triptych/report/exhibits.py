@@ -105,6 +105,7 @@ class Exhibits:
     swaps: tuple[tuple[tuple[str, Item], ...], ...] = ()
 
     def __bool__(self) -> bool:
+        """Whether there is anything to show."""
         return any(vars(self).values())
 
 

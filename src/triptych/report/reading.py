@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from triptych.report.numbers import count, finite, listed
-
-if TYPE_CHECKING:
-    from triptych.report.summary import Cell, Column, Finding, Group, Row, Summary
+from triptych.report.table import (
+    UNJUDGED,
+    Cell,
+    Column,
+    Finding,
+    Group,
+    Row,
+    Summary,
+    clearly_better,
+    ranking,
+)
 
 _DOING = {
     "probe": "reading {label} from the codes",
@@ -56,8 +64,6 @@ def lead_of(summary: Summary, data: Mapping[str, Any]) -> str:
 
 def findings_of(summary: Summary) -> tuple[Finding, ...]:
     """One finding per group of columns in which a method has a value."""
-    from triptych.report.summary import Finding
-
     findings = []
     for group in summary.groups:
         verdict = _verdict(summary, group)
@@ -89,8 +95,6 @@ class _Verdict:
     """How the first judged column of a group came out."""
 
     def __init__(self, summary: Summary, column: Column, at: int) -> None:
-        from triptych.report.summary import UNJUDGED, clearly_better, ranking
-
         self.column, self.at = column, at
         self.ranked = ranking(summary.methods, at, column.better)
         best = self.ranked[0].cells[at]
@@ -196,8 +200,6 @@ def _against_baselines(verdict: _Verdict) -> list[str]:
 
 
 def _beats(row: Row, baseline: Row, verdict: _Verdict) -> bool:
-    from triptych.report.summary import clearly_better
-
     at = verdict.at
     return clearly_better(row.cells[at], baseline.cells[at], verdict.column.better)
 

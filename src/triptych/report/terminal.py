@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from triptych.report.summary import Cell, Summary
+from triptych.report.table import Cell, Summary
 
 MARKS = {"best": "\N{BLACK STAR}", "tied": "\N{ALMOST EQUAL TO}", "unbeaten": "!"}
 LEGEND = (

@@ -1,0 +1,338 @@
+"""Figures as self-contained SVG pictures, each with words for those who do not see it.
+
+Drawn with Matplotlib's objects, never through pyplot, so nothing global is left behind. Colours
+are those of Okabe and Ito, told apart by most colour-blind readers; every colour also has its own
+marker or dash, and lines carry their name, so a grey print reads the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from triptych.report.exhibits import CodeMap, Curve
+from triptych.report.numbers import count, listed, show
+from triptych.report.table import Column, Row, ranking, reach
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#B0508A", "#B97900", "#3A9BD1", "#222222")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 2)), "-", (0, (8, 3)))
+INK, MUTED, FAINT = "#1b1f24", "#545b66", "#d5d9df"
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "svg.fonttype": "none",
+}
+_PAGE_FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans', sans-serif"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image for the page: where it lies (a data URI), what it shows, and its title."""
+
+    uri: str
+    alt: str
+    title: str
+    width: int
+    height: int
+
+
+def loss_curves(curves: Sequence[Curve], name: str) -> Picture | None:
+    """The main term of the loss, in training and validation; the best epoch is ringed."""
+    if not curves:
+        return None
+    main = curves[0]
+    with matplotlib.rc_context(_STYLE):
+        fig, ax = _canvas(4.6, 3.0)
+        told = _draw_curve(ax, main, ring=True)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel(main.term, parse_math=False)
+        alt = f"Loss of {name} by epoch, term {main.term}. {told}"
+        return _picture(fig, alt, "Loss while learning")
+
+
+def loss_terms(curves: Sequence[Curve], name: str) -> Picture | None:
+    """Every named term in its own small frame, where there is more than the total."""
+    if len(curves) < 2:
+        return None
+    rows = math.ceil(len(curves) / 2)
+    with matplotlib.rc_context(_STYLE):
+        fig = Figure(figsize=(4.6, 1.75 * rows), layout="constrained")
+        axes = fig.subplots(rows, 2, squeeze=False)
+        told = []
+        for ax, curve in zip(axes.flat, curves, strict=False):
+            told.append(f"{curve.term}: {_draw_curve(ax, curve, ring=False, share=0.6 / rows)}")
+            ax.set_title(_short(curve.term, 26), fontsize=10, loc="left", parse_math=False)
+            ax.yaxis.set_major_locator(MaxNLocator(4))
+        for ax in axes.flat[len(curves) :]:
+            ax.set_axis_off()
+        alt = f"Every term of the loss of {name} by epoch. {' '.join(told)}"
+        return _picture(fig, alt, "Every term of the loss")
+
+
+def _draw_curve(ax: Axes, curve: Curve, *, ring: bool, share: float = 0.75) -> str:
+    told = []
+    ends = []
+    for values, word, colour, dash in (
+        (curve.train, "training", PALETTE[0], "-"),
+        (curve.valid, "validation", PALETTE[1], (0, (5, 2))),
+    ):
+        y = np.array(values, dtype=float)
+        known = np.flatnonzero(np.isfinite(y))
+        if not len(known):
+            continue
+        x = np.arange(1, len(y) + 1)
+        marker = "o" if len(known) == 1 else ""
+        ax.plot(x, y, color=colour, linestyle=dash, linewidth=1.8, marker=marker, markersize=4)
+        ends.append((float(x[known[-1]]), float(y[known[-1]]), word, colour))
+        told.append(f"{word} goes from {show(y[known[0]])} to {show(y[known[-1]])}")
+        if word == "validation" and ring:
+            best = int(known[np.argmin(y[known])])
+            ax.plot(x[best], y[best], "o", markersize=9, fillstyle="none", color=colour)
+            told.append(f"lowest validation {show(y[best])} at epoch {best + 1} (ringed)")
+    _name_ends(ax, ends, size=9.5 if ring else 8, share=share)
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.grid(axis="y", color=FAINT, linewidth=0.6)
+    return "; ".join(told).capitalize() + "."
+
+
+def correlation_bars(values: Sequence[float], name: str) -> Picture | None:
+    """Canonical correlations, one bar each, in the order given."""
+    if not values:
+        return None
+    with matplotlib.rc_context(_STYLE):
+        fig, ax = _canvas(4.6, 2.8)
+        x = np.arange(1, len(values) + 1)
+        bars = ax.bar(x, values, color=PALETTE[0], width=0.72)
+        if len(values) <= 10:
+            ax.bar_label(bars, fmt="%.2f", fontsize=8.5, color=INK, padding=2)
+        ax.set_ylim(min(0.0, *values), max(1.0, *values) * 1.06)
+        ax.set_xlabel("component")
+        ax.set_ylabel("correlation")
+        ax.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        ax.grid(axis="y", color=FAINT, linewidth=0.6)
+        ax.set_axisbelow(True)
+        firsts = listed([show(v) for v in values[:5]], limit=5)
+        alt = f"{count(len(values), 'canonical correlation')} of {name}; the first: {firsts}."
+        return _picture(fig, alt, "Canonical correlations")
+
+
+def code_map(codes: CodeMap | None, name: str) -> Picture | None:
+    """Codes in the plane; the most frequent labels have a colour, a marker and their name."""
+    if codes is None:
+        return None
+    xy, labels = np.array(codes.xy), np.array(codes.labels, dtype=object)
+    frequent = [label for label, _ in Counter(codes.labels).most_common(len(PALETTE)) if label]
+    with matplotlib.rc_context(_STYLE):
+        fig, ax = _canvas(4.6, 4.2)
+        rest = ~np.isin(labels, frequent)
+        if rest.any():
+            ax.scatter(*xy[rest].T, s=7, color="#b4bac3", linewidths=0, rasterized=True)
+        size = 22 if len(xy) < 400 else 11
+        for i, label in enumerate(frequent):
+            x, y = xy[labels == label].T
+            style = {"marker": MARKERS[i], "color": PALETTE[i]}
+            ax.scatter(x, y, s=size, alpha=0.75, linewidths=0, rasterized=True, **style)
+            ax.scatter([], [], s=26, label=_short(label, 20), **style)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.spines[["left", "bottom"]].set_color(FAINT)
+        ax.spines[["top", "right"]].set(visible=True, color=FAINT)
+        others = len(set(codes.labels) - set(frequent) - {""})
+        if rest.any() and others:
+            ax.scatter([], [], s=14, color="#b4bac3", label=count(others, "other label"))
+        if frequent:
+            columns = 2 if max(map(len, frequent)) > 11 else 3
+            legend = fig.legend(
+                loc="outside lower center", ncols=columns, frameon=False, fontsize=9.5
+            )
+            for text in legend.get_texts():
+                text.set_parse_math(False)
+        shown = f"; marked labels: {listed(frequent, 8)}" if frequent else ""
+        alt = f"Map of {count(len(xy), 'code')} of {name} in two dimensions{shown}."
+        return _picture(fig, alt, "Map of the codes")
+
+
+def missing_curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Picture | None:
+    """Accuracy against the share of missing modalities, one named line per method."""
+    known = {name: points for name, points in curves.items() if points}
+    if not known:
+        return None
+    with matplotlib.rc_context(_STYLE):
+        fig, ax = _canvas(4.6, 3.0) if len(known) == 1 else _canvas(6.4, 3.6)
+        ends = []
+        for i, (name, points) in enumerate(known.items()):
+            x, y = np.array(points).T
+            colour = PALETTE[i % len(PALETTE)]
+            ax.plot(
+                x,
+                y,
+                color=colour,
+                linestyle=DASHES[i % len(DASHES)],
+                marker=MARKERS[i % len(MARKERS)],
+                markersize=5.5,
+                linewidth=1.8,
+            )
+            ends.append((float(x[-1]), float(y[-1]), name, colour))
+        if len(known) > 1:
+            _name_ends(ax, ends, size=9.5)
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+        ax.set_xlabel("share of modalities taken away")
+        ax.set_ylabel("accuracy")
+        low, high = ax.get_ylim()
+        ax.set_ylim(max(0.0, low - 0.02), min(1.02, high + 0.02) if high <= 1.02 else high)
+        ax.grid(axis="y", color=FAINT, linewidth=0.6)
+        told = "; ".join(
+            f"{name} from {show(p[0][1])} at {p[0][0]:.0%} to {show(p[-1][1])} at {p[-1][0]:.0%}"
+            for name, p in known.items()
+        )
+        return _picture(fig, f"Accuracy as modalities go missing: {told}.", "Missing modalities")
+
+
+def dot_plot(rows: Sequence[Row], at: int, column: Column) -> Picture | None:
+    """One measure for all rows, best on top; methods filled, baselines hollow, ± as a line."""
+    ordered = ranking(rows, at, column.better)[::-1]
+    if not ordered:
+        return None
+    unit = f" ({column.unit})" if column.unit else ""
+    with matplotlib.rc_context(_STYLE):
+        fig, ax = _canvas(4.6, 0.75 + 0.3 * len(ordered))
+        for y, row in enumerate(ordered):
+            cell = row.cells[at]
+            face, colour = ("white", MUTED) if row.baseline else (PALETTE[0], PALETTE[0])
+            marker = "s" if row.baseline else "o"
+            ax.errorbar(
+                cell.mean or 0.0,
+                y,
+                xerr=reach(cell) or None,
+                fmt=marker,
+                markersize=6,
+                color=colour,
+                mfc=face,
+                elinewidth=1.6,
+                capsize=3,
+            )
+            ax.annotate(
+                cell.text,
+                (1.0, y),
+                xycoords=("axes fraction", "data"),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9.5,
+                color=INK,
+                weight="bold" if cell.mark == "best" else "normal",
+            )
+        names = [_short(row.name, 24) for row in ordered]
+        ax.set_yticks(range(len(ordered)), names)
+        for text, row in zip(ax.get_yticklabels(), ordered, strict=True):
+            text.set(parse_math=False, color=MUTED if row.baseline else INK)
+        ax.tick_params(axis="y", length=0)
+        ax.set_ylim(-0.6, len(ordered) - 0.4)
+        ax.margins(x=0.06)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.spines["left"].set_visible(False)
+        ax.grid(color=FAINT, linewidth=0.6)
+        ax.set_axisbelow(True)
+        told = ", ".join(f"{r.name} {r.cells[at].text}" for r in ordered[::-1])
+        direction = f"{column.better} is better"
+        alt = f"{column.title}{unit}, {direction}. From best to worst: {told}."
+        return _picture(fig, alt, f"{column.title}{unit}, {direction}")
+
+
+def sparkline(values: Sequence[float]) -> Picture | None:
+    """A vector as a small line, for showing it beside another."""
+    if not values:
+        return None
+    with matplotlib.rc_context(_STYLE):
+        fig = Figure(figsize=(1.5, 0.6))
+        ax = fig.add_axes((0.02, 0.06, 0.96, 0.88))
+        ax.plot(values, color=PALETTE[0], linewidth=1.1)
+        ax.axhline(0, color=FAINT, linewidth=0.6, zorder=0)
+        ax.set_axis_off()
+        alt = (
+            f"Vector of {count(len(values), 'number')}, {show(min(values))} to {show(max(values))}"
+        )
+        return _picture(fig, alt, "")
+
+
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    fig = Figure(figsize=(width, height), layout="constrained")
+    return fig, fig.add_subplot()
+
+
+def _name_ends(
+    ax: Axes, ends: Sequence[tuple[float, float, str, str]], *, size: float, share: float = 0.75
+) -> None:
+    """Write each line's name at its right end, pushed apart where they would overlap.
+
+    Args:
+        ax: Where the lines are.
+        ends: For each line its last x and y, its name and its colour.
+        size: Of the letters, in points.
+        share: How much of the figure's height these axes have, about.
+    """
+    if not ends:
+        return
+    ax.margins(y=0.12)
+    low, high = ax.get_ylim()
+    figure = ax.get_figure(root=True)
+    height = 72 * share * (figure.get_size_inches()[1] if figure else 3.0)  # points
+    step = 1.35 * size / height * (high - low)
+    placed: list[float] = []
+    for x, y, word, colour in sorted(ends, key=lambda end: end[1]):
+        at = y if not placed else max(y, placed[-1] + step)
+        placed.append(at)
+        ax.annotate(
+            _short(word, 22),
+            (x, y),
+            xytext=(1.0, at),
+            xycoords="data",
+            textcoords=("axes fraction", "data"),
+            va="center",
+            color=colour,
+            fontsize=size,
+            parse_math=False,
+            annotation_clip=False,
+        )
+    if placed[-1] > high:
+        ax.set_ylim(low, placed[-1] + step / 2)
+
+
+def _short(text: str, most: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _picture(fig: Figure, alt: str, title: str) -> Picture:
+    buffer = io.BytesIO()
+    nothing: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "triptych"}):
+        # A script that DejaVu lacks is measured roughly here and drawn by the browser's fonts.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        fig.savefig(buffer, format="svg", dpi=144, metadata=nothing, transparent=True)
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", _PAGE_FONT, buffer.getvalue().decode("utf-8"))
+    uri = "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8")).decode("ascii")
+    width, height = (round(96 * inches) for inches in fig.get_size_inches())
+    return Picture(uri, " ".join(alt.split()), title, width, height)

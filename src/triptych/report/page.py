@@ -1,0 +1,164 @@
+"""One HTML file that holds everything: words, tables, pictures. It asks the network for nothing."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from triptych.errors import FileError
+from triptych.report import figures
+from triptych.report.exhibits import Item
+from triptych.report.figures import Picture
+from triptych.report.summary import summarise
+from triptych.report.table import Column, Group, Row, Summary
+from triptych.report.terminal import LEGEND, MARKS
+
+MOST_EXAMPLES = 8
+PANELS = {
+    "fusion": "one code of each sample",
+    "coordination": "one comparable code per modality",
+    "fission": "shared and private parts",
+}
+_DIRECTION = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A method of the page, with its figures drawn."""
+
+    row: Row
+    about: str
+    pictures: tuple[Picture, ...]
+    folded: tuple[Picture, ...]
+
+
+def render(summary: Summary | Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
+    """Write the report as one self-contained HTML file.
+
+    Args:
+        summary: From :func:`~triptych.report.summary.summarise`, or the record itself.
+        path: The file. Missing folders are made; an old file is replaced whole or not at all.
+
+    Returns:
+        The path written.
+
+    Raises:
+        DataError: If the record is not one that ``compare`` wrote.
+        FileError: If the file cannot be written; what was there before is unchanged.
+    """
+    if not isinstance(summary, Summary):
+        summary = summarise(summary)
+    return _write(Path(path), html(summary))
+
+
+def html(summary: Summary) -> str:
+    """The page as text; every name and text of the user's is escaped."""
+    environment = Environment(
+        loader=PackageLoader("triptych.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["anchored"] = lambda text: str(text).replace(" ", "-")
+    template = environment.get_template("page.html.j2")
+    return template.render(
+        summary=summary,
+        css=Markup(_css()),
+        panels=PANELS,
+        marks=MARKS,
+        legend=[
+            (mark, MARKS[mark], meaning)
+            for mark, meaning in LEGEND
+            if any(cell.mark == mark for row in summary.rows for cell in row.cells)
+        ],
+        direction=_DIRECTION,
+        overview=_overview(summary),
+        sections=[_section(row) for row in summary.methods],
+        most=MOST_EXAMPLES,
+        explained=[c for c in summary.columns if c.help],
+        sparkline=_sparkline,
+    )
+
+
+def _css() -> str:
+    return (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
+
+
+def _overview(summary: Summary) -> list[Picture]:
+    """One dot plot for the first judged measure of each group, then the missing modalities."""
+    pictures = []
+    for group in summary.groups:
+        at, column = _headline(summary, group)
+        if column is not None:
+            pictures.append(figures.dot_plot(summary.rows, at, column))
+    curves = {row.name: row.exhibits.missing for row in summary.rows if row.exhibits.missing}
+    if len(curves) > 1:
+        pictures.append(figures.missing_curves(curves))
+    return [picture for picture in pictures if picture is not None]
+
+
+def _headline(summary: Summary, group: Group) -> tuple[int, Column | None]:
+    for at, column in enumerate(group.columns, start=group.start):
+        if column.better and any(row.cells[at].mean is not None for row in summary.methods):
+            return at, column
+    return group.start, None
+
+
+def _section(row: Row) -> _Section:
+    shown = row.exhibits
+    pictures = (
+        figures.loss_curves(shown.curves, row.name),
+        figures.correlation_bars(shown.correlations, row.name),
+        figures.code_map(shown.code_map, row.name),
+        figures.missing_curves({row.name: shown.missing}),
+    )
+    folded = (figures.loss_terms(shown.curves, row.name),)
+    return _Section(
+        row,
+        PANELS.get(row.panel, ""),
+        tuple(p for p in pictures if p is not None),
+        tuple(p for p in folded if p is not None),
+    )
+
+
+def _sparkline(item: Item) -> Picture | None:
+    return figures.sparkline(item.values)
+
+
+def _write(path: Path, text: str) -> Path:
+    """Put ``text`` at ``path`` in one step, or leave what is there."""
+    fresh = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.new"
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "a folder of that name is in the way")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(fresh, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except OSError as error:
+        _remove(fresh)
+        raise FileError(
+            f"cannot write the report to {path}: {error.strerror or error}. "
+            "What was there before is unchanged."
+        ) from error
+    except BaseException:
+        _remove(fresh)
+        raise
+    return path
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return  # the first error is the one to tell

@@ -1,0 +1,172 @@
+"""The table of a comparison as frozen values, and when one value beats another.
+
+A value is marked only where the data allow it. ``best`` is the best mean of a column among the
+methods; ``tied`` are methods whose ± range overlaps with the best one's; ``unbeaten`` is a
+baseline that no method clearly beats, which is the mark a reader should look for first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from triptych.report.exhibits import Exhibits
+
+GROUPS = {
+    "probe": "Reading labels from the codes",
+    "retrieval": "Finding the partner",
+    "reconstruction": "Rebuilding what is absent",
+    "leakage": "Leakage between parts",
+    "robustness": "When modalities are missing",
+    "cost": "Cost",
+}
+UNJUDGED = ("cost", "leakage")
+"""Groups in which a baseline is no yardstick: doing nothing is cheap and leaks nothing."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure. ``better`` is ``"higher"``, ``"lower"`` or None (neither)."""
+
+    key: str
+    title: str
+    unit: str
+    better: str | None
+    group: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value, or why there is none (``note`` counts the reasons of the table from 1)."""
+
+    text: str
+    spread: str = ""
+    mean: float | None = None
+    std: float | None = None
+    n: int = 0
+    why: str = ""
+    note: int = 0
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method or baseline; ``cells`` stand in the order of the summary's columns."""
+
+    name: str
+    panel: str
+    failed: bool
+    why: str
+    params: tuple[tuple[str, str], ...]
+    cells: tuple[Cell, ...]
+    exhibits: Exhibits
+    anchor: str
+
+    @property
+    def baseline(self) -> bool:
+        """Whether this row is a yardstick rather than a method."""
+        return self.panel == "baseline"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring columns that answer one question; ``start`` is the first one's index."""
+
+    key: str
+    title: str
+    start: int
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The plain-language reading of one group of columns."""
+
+    group: str
+    title: str
+    measure: str
+    winner: str
+    value: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that the report says, as values."""
+
+    title: str
+    created: str
+    data_name: str
+    lead: str
+    findings: tuple[Finding, ...]
+    columns: tuple[Column, ...]
+    groups: tuple[Group, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    facts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    seeds: int
+    label: str = ""
+    modalities: tuple[str, ...] = field(default=())
+
+    @property
+    def methods(self) -> tuple[Row, ...]:
+        """Rows that are methods, failed ones included."""
+        return tuple(row for row in self.rows if not row.baseline)
+
+    @property
+    def baselines(self) -> tuple[Row, ...]:
+        """Rows that are yardsticks."""
+        return tuple(row for row in self.rows if row.baseline)
+
+
+def reach(cell: Cell) -> float:
+    """Half the width of a value's ± range; 0 where one run says nothing of the spread."""
+    return cell.std or 0.0
+
+
+def clearly_better(a: Cell, b: Cell, better: str | None) -> bool:
+    """Whether ``a`` beats ``b`` and their ± ranges do not touch."""
+    if a.mean is None or b.mean is None or better is None:
+        return False
+    lead = a.mean - b.mean if better == "higher" else b.mean - a.mean
+    return lead > reach(a) + reach(b)
+
+
+def ranking(rows: Sequence[Row], at: int, better: str | None) -> list[Row]:
+    """Rows that have a value in column ``at``, the best mean first (ties in given order)."""
+    known = [row for row in rows if row.cells[at].mean is not None]
+    if better is None:
+        return known
+    sign = -1.0 if better == "higher" else 1.0
+    return sorted(known, key=lambda row: sign * (row.cells[at].mean or 0.0))
+
+
+def marked(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
+    """The rows again, with the mark of every cell set."""
+    marks: dict[tuple[str, int], str] = {}
+    for at, column in enumerate(columns):
+        methods = ranking([r for r in rows if not r.baseline], at, column.better)
+        if column.better is None or not methods:
+            continue
+        best = methods[0].cells[at]
+        for row in methods:
+            if row.cells[at].mean == best.mean:
+                marks[row.anchor, at] = "best"
+            elif not clearly_better(best, row.cells[at], column.better):
+                marks[row.anchor, at] = "tied"
+        for row in rows:
+            measured = row.baseline and row.cells[at].mean is not None
+            if measured and column.group not in UNJUDGED:
+                if not clearly_better(best, row.cells[at], column.better):
+                    marks[row.anchor, at] = "unbeaten"
+    return tuple(
+        replace(
+            row,
+            cells=tuple(
+                replace(cell, mark=marks.get((row.anchor, at), ""))
+                for at, cell in enumerate(row.cells)
+            ),
+        )
+        for row in rows
+    )
