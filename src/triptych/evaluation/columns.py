@@ -1,0 +1,239 @@
+"""What the columns of a comparison are called, and what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triptych.dataset import Dataset
+from triptych.errors import ParameterError
+from triptych.evaluation.probes import MAX_CLASSES
+from triptych.evaluation.robustness import SHARES
+from triptych.modalities import SHARED
+
+DEPTHS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure.
+
+    Args:
+        key: Name in records; ``{a}``, ``{b}``, ``{label}``, ``{k}``, ``{share}`` in a family.
+        title: Name to show.
+        unit: ``"accuracy"``, ``"R²"``, ``"s"`` and the like.
+        better: ``"higher"``, ``"lower"``, or ``None`` where it depends on the aim.
+        group: Heading under which it stands.
+        help: One sentence for those who do not know the measure.
+    """
+
+    key: str
+    title: str
+    unit: str
+    better: str | None
+    group: str
+    help: str
+
+    def fill(self, **words: str) -> Column:
+        """The column with the words put into key, title and help."""
+        return replace(
+            self,
+            key=self.key.format(**words),
+            title=self.title.format(**words),
+            help=self.help.format(**words),
+        )
+
+
+_FAMILIES = (
+    Column(
+        "probe",
+        "Linear probe: {label}",
+        "accuracy",
+        "higher",
+        "Probes",
+        "How well a linear reader tells {label} of test rows from the whole code.",
+    ),
+    Column(
+        "balanced_probe",
+        "Linear probe: {label}, balanced",
+        "accuracy",
+        "higher",
+        "Probes",
+        "The same with every class of {label} counting alike, however rare.",
+    ),
+    Column(
+        "knn",
+        "5 nearest neighbours: {label}",
+        "accuracy",
+        "higher",
+        "Probes",
+        "How well the majority among the 5 nearest training rows (cosine) tells {label}.",
+    ),
+    Column(
+        "probe:{a}",
+        "Linear probe from {a} alone: {label}",
+        "accuracy",
+        "higher",
+        "Probes",
+        "The linear reader trained and asked on codes of rows that show only {a}.",
+    ),
+    Column(
+        "retrieval:{a}>{b}:R@{k}",
+        "{a} → {b}, R@{k}",
+        "share of queries",
+        "higher",
+        "Retrieval",
+        "Share of {a} queries with a correct {b} among the {k} nearest; ties count against.",
+    ),
+    Column(
+        "retrieval:{a}>{b}:median_rank",
+        "{a} → {b}, median rank",
+        "rank",
+        "lower",
+        "Retrieval",
+        "Median place of the best correct {b}; 1 is first.",
+    ),
+    Column(
+        "retrieval:{a}>{b}:mAP",
+        "{a} → {b}, mAP",
+        "average precision",
+        "higher",
+        "Retrieval",
+        "Mean average precision over all correct {b} of each {a}.",
+    ),
+    Column(
+        "reconstruction:{a}",
+        "{a} rebuilt from the rest",
+        "R²",
+        "higher",
+        "Reconstruction",
+        "Share of the squared error of always showing the mean {a} that is gone; 1 is perfect.",
+    ),
+    Column(
+        "reconstruction:{a}:nats",
+        "{a} rebuilt, cross-entropy",
+        "nats per token",
+        "lower",
+        "Reconstruction",
+        "How surprising each true token of {a} is to the decoder that sees the rest.",
+    ),
+    Column(
+        "leakage:{a}>{b}",
+        "{a} tells {b}",
+        "R²",
+        "lower",
+        "Leakage",
+        "How much of the code {b} a linear or neighbour reader predicts from the code {a}.",
+    ),
+    Column(
+        "leakage:{a}>{label}",
+        "{a} tells {label}",
+        "accuracy",
+        None,
+        "Leakage",
+        "How well a linear reader tells {label} from the part {a}; wanted or not, by the aim.",
+    ),
+    Column(
+        "missing:{share}",
+        "Linear probe, {share} missing: {label}",
+        "accuracy",
+        "higher",
+        "Missing modalities",
+        "The linear probe when each modality of a test row is lost with chance {share}.",
+    ),
+    Column(
+        "resources:fit_s", "Fit time", "s", "lower", "Resources", "Wall-clock seconds of fit."
+    ),
+    Column(
+        "resources:peak_mib",
+        "Peak memory",
+        "MiB",
+        "lower",
+        "Resources",
+        "Resident memory that fit added to the process at its peak.",
+    ),
+    Column(
+        "resources:parameters",
+        "Parameters",
+        "numbers",
+        "lower",
+        "Resources",
+        "How many numbers the method learnt.",
+    ),
+)
+_BY_KEY = {family.key: family for family in _FAMILIES}
+COLUMNS: list[dict[str, Any]] = [asdict(family) for family in _FAMILIES]
+
+
+def columns(data: Dataset, label: str | None = None) -> list[dict[str, Any]]:
+    """The columns of a comparison on these data, in the order to show them.
+
+    Args:
+        data: Training rows: modalities and labels decide which columns there are.
+        label: The label to probe; see :func:`choose_label`.
+    """
+    names = data.X.names
+    probed = choose_label(data, label)
+    words = {"label": probed or "label"}
+    numbers = probed is not None and is_number(data.labels[probed])
+
+    def get(key: str, number: bool = numbers, **more: str) -> Column:
+        column = _BY_KEY[key].fill(**{**words, **more})
+        return replace(column, unit="R²") if number and column.unit == "accuracy" else column
+
+    out = [get(key) for key in ("probe", "balanced_probe", "knn")]
+    out += [get("probe:{a}", a=a) for a in names]
+    for a, b in permutations(names, 2):
+        out += [get("retrieval:{a}>{b}:R@{k}", a=a, b=b, k=str(k)) for k in DEPTHS]
+        out += [get(f"retrieval:{{a}}>{{b}}:{m}", a=a, b=b) for m in ("median_rank", "mAP")]
+    for a in names if len(names) > 1 else ():
+        out.append(get("reconstruction:{a}", a=a))
+        if data.X.kind(a).form == "text":
+            out[-1] = replace(
+                out[-1],
+                unit="share of nats",
+                help=f"By how much the cross-entropy of {a} lies below the unigram's; 1 is perfect.",
+            )
+            out.append(get("reconstruction:{a}:nats", a=a))
+    for a in names:
+        out.append(get("leakage:{a}>{b}", a=SHARED, b=private(a)))
+        out.append(get("leakage:{a}>{b}", a=private(a), b=SHARED))
+    for part in (SHARED, *(private(a) for a in names)):
+        for name in readable_labels(data):
+            number = is_number(data.labels[name])
+            out.append(get("leakage:{a}>{label}", number, a=part, label=name))
+    out += [get("missing:{share}", share=str(share)) for share in SHARES[1:]]
+    out += [get(f"resources:{what}") for what in ("fit_s", "peak_mib", "parameters")]
+    return [asdict(column) for column in out]
+
+
+def private(name: str) -> str:
+    """What the private part of a modality is called in keys."""
+    return f"private:{name}"
+
+
+def is_number(y: NDArray[Any]) -> bool:
+    """Whether a label is a number to be predicted rather than a class."""
+    return np.asarray(y).dtype.kind == "f"
+
+
+def readable_labels(data: Dataset) -> list[str]:
+    """Labels that a linear probe can learn: numbers, or from 2 to 500 classes."""
+    return [
+        name
+        for name, y in data.labels.items()
+        if is_number(y) or 2 <= len(np.unique(np.asarray(y))) <= MAX_CLASSES
+    ]
+
+
+def choose_label(data: Dataset, label: str | None) -> str | None:
+    """``label`` if the data have it; when left out, the first that a probe can learn, or none."""
+    if label is None:
+        return next(iter(readable_labels(data)), None)
+    if label not in data.labels:
+        raise ParameterError(f"label: expected one of {list(data.labels)}, got {label!r}.")
+    return label

@@ -1,0 +1,326 @@
+"""All measures of one fitted method, uniform over panels; what does not apply says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triptych.arrays import check_number
+from triptych.dataset import Dataset
+from triptych.errors import CapabilityError, DataError, ModalityError
+from triptych.evaluation.codes import Codes, alone, comparable, read_codes, usable_rows
+from triptych.evaluation.columns import (
+    DEPTHS,
+    choose_label,
+    columns,
+    is_number,
+    private,
+    readable_labels,
+)
+from triptych.evaluation.leakage import leakage
+from triptych.evaluation.probes import MAX_ROWS, knn_probe, linear_probe, subset
+from triptych.evaluation.reconstruction import reconstruct_absent
+from triptych.evaluation.resources import Resources
+from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
+from triptych.evaluation.robustness import SHARES, MissingCurve, missing_curve
+from triptych.modalities import SHARED, Modalities
+from triptych.seeding import check_random_state
+
+Value = dict[str, Any]
+
+
+def evaluate(
+    model: Any,
+    train: Dataset,
+    test: Dataset,
+    *,
+    label: str | None = None,
+    random_state: int | None = 0,
+    resources: Resources | None = None,
+    max_rows: int = MAX_ROWS,
+) -> dict[str, Value]:
+    """Judge a fitted method by every measure.
+
+    The code that a probe reads is the fusion code, or all parts of a coordination or fission
+    code side by side, with the training mean where a part is absent. Probes learn from codes of
+    training rows and are asked on test rows; "alone" means that both show one modality only.
+    Retrieval compares the codes that each modality gets by itself, on one row per group, and
+    counts identical content as correct. Rows that a method cannot transform are left out of its
+    figures.
+
+    Args:
+        model: Fitted method, or anything with its ``transform``, ``capabilities``, ``panel`` and
+            ``names_in_``.
+        train: Rows from which probes learn (and the method did).
+        test: Rows to judge by.
+        label: Label to probe; the first that a probe can learn when left out.
+        random_state: Seed of probes, rows and masks.
+        resources: What fitting cost, from :func:`~triptych.evaluation.resources.measure`.
+        max_rows: Most training rows that probes learn from; every class keeps at least one.
+
+    Returns:
+        By column key, in the order of :func:`~triptych.evaluation.columns.columns`,
+        ``{"value": float}`` or ``{"why": "does not apply: ..."}``.
+
+    Raises:
+        ParameterError: A label that the data do not have.
+    """
+    check_number("max_rows", max_rows, low=2, integer=True)
+    seed = check_random_state(random_state)
+    judge = _Judge(model, train, test, choose_label(train, label), seed, max_rows)
+    values: dict[str, Value] = {}
+    for measure in (
+        judge.probes,
+        judge.retrievals,
+        judge.reconstructions,
+        judge.leakages,
+        judge.robustness,
+    ):
+        values.update(measure())
+    values.update(_costs(model, resources))
+    listed = [column["key"] for column in columns(train, label)]
+    return {key: values[key] for key in listed}
+
+
+def curve_of(values: Mapping[str, Value]) -> MissingCurve | None:
+    """The missing-modality curve inside the values of :func:`evaluate`; ``None`` without one."""
+    keys = ["probe", *(f"missing:{share}" for share in SHARES[1:])]
+    found = [values.get(key, {}).get("value") for key in keys]
+    if any(value is None for value in found):
+        return None
+    return MissingCurve(SHARES, tuple(float(v) for v in found if v is not None), ())
+
+
+class _Judge:
+    """The rows and codes that the measures of one method share."""
+
+    def __init__(
+        self,
+        model: Any,
+        train: Dataset,
+        test: Dataset,
+        label: str | None,
+        seed: int,
+        max_rows: int,
+    ) -> None:
+        self.model, self.label, self.seed, self.max_rows = model, label, seed, max_rows
+        self.names = train.X.names
+        self.fitted = tuple(name for name in self.names if name in model.names_in_)
+        if not self.fitted:
+            raise ModalityError(
+                f"the method was fitted on {list(model.names_in_)}; the data have "
+                f"{list(self.names)}."
+            )
+        self.labels = readable_labels(train)
+        self.all_train = train
+        y = np.arange(float(len(train))) if label is None else np.asarray(train.labels[label])
+        numbers = label is None or is_number(y)
+        self.train = train[subset(y, numbers, max_rows, seed)]
+        self.test = test
+
+    def X(self, data: Dataset) -> Modalities:
+        return data.X.select(*self.fitted)
+
+    def y(self, data: Dataset, label: str | None = None) -> NDArray[Any]:
+        name = self.label if label is None else label
+        if name is None:
+            raise DataError("the data have no label that a probe can learn.")
+        if name not in data.labels:
+            raise DataError(f"the test rows have no label {name!r}.")
+        return np.asarray(data.labels[name])
+
+    @cached_property
+    def rows(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Training and test rows that the method can transform."""
+        found = [np.flatnonzero(usable_rows(self.model, self.X(d))) for d in self._both]
+        if len(found[0]) < 2 or len(found[1]) < 1:
+            raise DataError(
+                f"{type(self.model).__name__} can transform {len(found[0])} training rows and "
+                f"{len(found[1])} test rows."
+            )
+        return found[0], found[1]
+
+    @property
+    def _both(self) -> tuple[Dataset, Dataset]:
+        return self.train, self.test
+
+    @cached_property
+    def codes(self) -> tuple[Codes, Codes]:
+        (a, b), (train, test) = self.rows, self._both
+        return read_codes(self.model, self.X(train)[a]), read_codes(self.model, self.X(test)[b])
+
+    @cached_property
+    def task(self) -> tuple[Any, Any, Any, Any]:
+        """Z_train, y_train, Z_test, y_test."""
+        (a, b), y, asked = self.rows, self.y(self.train), self.y(self.test)
+        train, test = self.codes
+        return train.joined(train), y[a], test.joined(train), asked[b]
+
+    def probes(self) -> dict[str, Value]:
+        linear = _attempt(lambda: linear_probe(*self.task, self.seed))
+        out = {
+            "probe": _read(linear, lambda s: s.value),
+            "balanced_probe": _read(linear, lambda s: s.balanced, "numbers have no classes"),
+            "knn": _read(_attempt(lambda: knn_probe(*self.task, self.seed)), lambda s: s.value),
+        }
+        for name in self.names:
+            found = _attempt(lambda name=name: self._alone(name))
+            out[f"probe:{name}"] = _read(found, lambda s: s.value)
+        return out
+
+    def _needs(self, *names: str) -> None:
+        for name in names:
+            if name not in self.fitted:
+                raise CapabilityError(f"{type(self.model).__name__} was not fitted on {name!r}.")
+
+    def _alone(self, name: str) -> Any:
+        self._needs(name)
+        parts = []
+        for data in self._both:
+            rows = np.flatnonzero(data.X.present[name])
+            if len(rows) == 0:
+                raise DataError(f"modality {name!r} is absent in all rows.")
+            parts += [alone(self.model, self.X(data)[rows], name), self.y(data)[rows]]
+        train, y, test, asked = parts
+        return linear_probe(train.joined(train), y, test.joined(train), asked, self.seed)
+
+    def retrievals(self) -> dict[str, Value]:
+        out: dict[str, Value] = {}
+        for a, b in combinations(self.names, 2):
+            both = _attempt(lambda a=a, b=b: self._retrieve(a, b))
+            for side, (query, target) in enumerate(((a, b), (b, a))):
+                key = f"retrieval:{query}>{target}"
+                found = both if isinstance(both, str) else both[side]
+                for k in DEPTHS:
+                    out[f"{key}:R@{k}"] = _read(
+                        found,
+                        lambda s, k=k: s.recall[k] if s.n_targets > k else None,
+                        f"there are no more than {k} candidates",
+                    )
+                out[f"{key}:median_rank"] = _read(found, lambda s: s.median_rank)
+                out[f"{key}:mAP"] = _read(found, lambda s: s.mean_average_precision)
+        return out
+
+    def _retrieve(self, a: str, b: str) -> Any:
+        self._needs(a, b)
+        X = self.test.X
+        rows = first_rows(self.test.groups, X.present[a] & X.present[b])
+        if len(rows) < 2:
+            raise DataError(f"{len(rows)} test rows have both {a!r} and {b!r}; 2 are needed.")
+        some = X.select(a, b)[rows]
+        za, zb = comparable(self.model, some, a), comparable(self.model, some, b)
+        if za.shape[1] != zb.shape[1]:
+            raise DataError(
+                f"codes of {a!r} and {b!r} have different widths, {za.shape[1]} and "
+                f"{zb.shape[1]}."
+            )
+        partners = same_partner(some, a, b)
+        there = retrieval(za, zb, partners, DEPTHS)
+        return there, retrieval(zb, za, partners.swapped(), DEPTHS)
+
+    def reconstructions(self) -> dict[str, Value]:
+        out: dict[str, Value] = {}
+        for name in self.names if len(self.names) > 1 else ():
+            found = _attempt(lambda name=name: self._rebuild(name))
+            out[f"reconstruction:{name}"] = _read(found, lambda s: s.value)
+            out[f"reconstruction:{name}:nats"] = _read(found, lambda s: s.loss)
+        return out
+
+    def _rebuild(self, name: str) -> Any:
+        self._needs(name)
+        return reconstruct_absent(self.model, self.all_train.X, self.X(self.test), name)
+
+    def leakages(self) -> dict[str, Value]:
+        out: dict[str, Value] = {}
+        ways = [(SHARED, private(a)) for a in self.names]
+        for a, b in [*ways, *((b, a) for a, b in ways)]:
+            found = _attempt(lambda a=a, b=b: self._leak(a, b))
+            out[f"leakage:{a}>{b}"] = _read(found, lambda s: s.value)
+        for part in (SHARED, *(private(a) for a in self.names)):
+            for name in self.labels:
+                found = _attempt(lambda part=part, name=name: self._tell(part, name))
+                out[f"leakage:{part}>{name}"] = _read(found, lambda s: s.value)
+        return out
+
+    def _parts(self, *parts: str) -> list[tuple[list[NDArray[np.float64]], NDArray[np.bool_]]]:
+        """Per data set: codes of the parts in rows that have all of them, and those rows."""
+        if self.model.panel != "fission":
+            raise CapabilityError("only fission methods have shared and private parts.")
+        keys = [part.removeprefix("private:") for part in parts]
+        self._needs(*(key for key in keys if key != SHARED))
+        out = []
+        for codes in self.codes:
+            lacking = [part for part, key in zip(parts, keys, strict=True) if key not in codes]
+            if lacking:
+                raise DataError(f"the code has no part {lacking[0]!r}.")
+            rows = np.all([codes.present[key] for key in keys], axis=0)
+            if not rows.any():
+                raise DataError(f"no row has all of {list(parts)}.")
+            out.append(([codes.parts[key][rows] for key in keys], rows))
+        return out
+
+    def _leak(self, source: str, target: str) -> Any:
+        ((za, zb), _), ((ta, tb), _) = self._parts(source, target)
+        return leakage(za, zb, ta, tb, self.seed)
+
+    def _tell(self, part: str, label: str) -> Any:
+        ((train,), a), ((test,), b) = self._parts(part)
+        y = self.y(self.train, label)[self.rows[0]][a]
+        asked = self.y(self.test, label)[self.rows[1]][b]
+        return linear_probe(train, y, test, asked, self.seed)
+
+    def robustness(self) -> dict[str, Value]:
+        found = _attempt(self._curve)
+        return {
+            f"missing:{share}": _read(found, lambda s, i=i: s.value[i])
+            for i, share in enumerate(SHARES[1:])
+        }
+
+    def _curve(self) -> MissingCurve:
+        if len(self.fitted) < 2:
+            raise CapabilityError("there is one modality, so none can be missing.")
+        return missing_curve(
+            self.model,
+            self.X(self.train),
+            self.y(self.train),
+            self.X(self.test),
+            self.y(self.test),
+            shares=SHARES[1:],
+            random_state=self.seed,
+        )
+
+
+def _costs(model: Any, cost: Resources | None) -> dict[str, Value]:
+    unknown = "does not apply: fitting was not measured"
+    numbers = getattr(model, "n_parameters", None)
+    return {
+        "resources:fit_s": {"why": unknown} if cost is None else {"value": cost.seconds},
+        "resources:peak_mib": {"why": unknown}
+        if cost is None
+        else {"value": cost.peak_bytes / 2**20},
+        "resources:parameters": {"why": "does not apply: the method does not count them"}
+        if numbers is None
+        else {"value": float(numbers)},
+    }
+
+
+def _attempt(measure: Callable[[], Any]) -> Any:
+    """What the measure found, or as a str why it does not apply."""
+    try:
+        return measure()
+    except (DataError, CapabilityError) as error:
+        return f"does not apply: {error}"
+
+
+def _read(found: Any, take: Callable[[Any], float | None], otherwise: str = "") -> Value:
+    if isinstance(found, str):
+        return {"why": found}
+    value = take(found)
+    if value is None:
+        return {"why": f"does not apply: {otherwise}"}
+    return {"value": float(value)}
