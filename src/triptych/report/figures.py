@@ -148,13 +148,14 @@ def code_map(codes: CodeMap | None, name: str) -> Picture | None:
         fig, ax = _canvas(4.6, 4.2)
         rest = ~np.isin(labels, frequent)
         if rest.any():
-            ax.scatter(*xy[rest].T, s=7, color="#b4bac3", linewidths=0, rasterized=True)
+            x, y = xy[rest].T
+            ax.scatter(x, y, s=7, color="#b4bac3", linewidths=0, rasterized=True)
         size = 22 if len(xy) < 400 else 11
         for i, label in enumerate(frequent):
             x, y = xy[labels == label].T
-            style = {"marker": MARKERS[i], "color": PALETTE[i]}
-            ax.scatter(x, y, s=size, alpha=0.75, linewidths=0, rasterized=True, **style)
-            ax.scatter([], [], s=26, label=_short(label, 20), **style)
+            style: Any = {"marker": MARKERS[i], "color": PALETTE[i], "linewidths": 0}
+            ax.scatter(x, y, size, alpha=0.75, rasterized=True, **style)
+            ax.scatter([], [], 26, label=_short(label, 20), **style)
         ax.set_xticks([])
         ax.set_yticks([])
         ax.spines[["left", "bottom"]].set_color(FAINT)
@@ -180,7 +181,7 @@ def missing_curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Pictu
     if not known:
         return None
     with matplotlib.rc_context(_STYLE):
-        fig, ax = _canvas(4.6, 3.0) if len(known) == 1 else _canvas(6.4, 3.6)
+        fig, ax = _canvas(4.6, 3.0 if len(known) == 1 else 3.6)
         ends = []
         for i, (name, points) in enumerate(known.items()):
             x, y = np.array(points).T
@@ -211,9 +212,12 @@ def missing_curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Pictu
 
 
 def dot_plot(rows: Sequence[Row], at: int, column: Column) -> Picture | None:
-    """One measure for all rows, best on top; methods filled, baselines hollow, ± as a line."""
+    """One measure for all rows, best on top; methods filled, baselines hollow, ± as a line.
+
+    Nothing is drawn for fewer than two values: there is nothing to see between them.
+    """
     ordered = ranking(rows, at, column.better)[::-1]
-    if not ordered:
+    if len(ordered) < 2:
         return None
     unit = f" ({column.unit})" if column.unit else ""
     with matplotlib.rc_context(_STYLE):

@@ -1,8 +1,9 @@
-"""One HTML file that holds everything: words, tables, pictures. It asks the network for nothing."""
+"""One HTML file that holds all it shows, and asks the network for nothing."""
 
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def html(summary: Summary) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["anchored"] = lambda text: str(text).replace(" ", "-")
+    environment.filters["breakable"] = _breakable
     template = environment.get_template("page.html.j2")
     return template.render(
         summary=summary,
@@ -86,6 +87,12 @@ def html(summary: Summary) -> str:
         explained=[c for c in summary.columns if c.help],
         sparkline=_sparkline,
     )
+
+
+def _breakable(text: str) -> Markup:
+    """Let long names break where a reader would: before a capital, after an arrow or sign."""
+    parts = re.split(r"(?<=[a-z])(?=[A-Z])|(?<=[\N{RIGHTWARDS ARROW}_/.:,])(?=\S)", text)
+    return Markup("<wbr>").join(parts)
 
 
 def _css() -> str:

@@ -38,23 +38,25 @@ def lead_of(summary: Summary, data: Mapping[str, Any]) -> str:
         )
         return " ".join(sentences)
     wins: dict[str, list[str]] = {}
+    close: dict[str, list[str]] = {}
     unbeaten: dict[str, list[str]] = {}
     for group in summary.groups:
         verdict = _verdict(summary, group)
         if verdict is None or group.key == "cost":
             continue
         doing = _doing(group, summary.label)
-        if len(ran) > 1:
-            wins.setdefault(listed(verdict.leaders), []).append(doing)
+        if len(verdict.ranked) > 1:
+            told = close if len(verdict.close) > 1 else wins
+            told.setdefault(listed(verdict.leaders), []).append(doing)
         if verdict.unbeaten:
             unbeaten.setdefault(listed([row.name for row in verdict.unbeaten]), []).append(doing)
-    for i, (who, what) in enumerate(wins.items()):
-        several = " and " in who
-        verb = "lead together, too close to call," if several else "is best" if not i else "leads"
-        sentences.append(f"{who} {verb} at {listed(what)}.")
+    for who, what in wins.items():
+        sentences.append(f"{who} is best at {listed(what)}.")
+    for who, what in close.items():
+        sentences.append(f"At {listed(what)}, {who} are too close to call.")
     for who, what in unbeaten.items():
         pair = "none of these baselines is" if " and " in who else "that baseline is not"
-        sentences.append(f"At {listed(what)}, look at {who}: {pair} clearly beaten by any method.")
+        sentences.append(f"At {listed(what)}, mind {who}: {pair} clearly beaten by any method.")
     if failed:
         sentences.append(f"{listed(failed)} failed and {_are(failed)} not judged.")
     if ran:
@@ -118,7 +120,9 @@ def _verdict(summary: Summary, group: Group) -> _Verdict | None:
 
 
 def _setting(summary: Summary, data: Mapping[str, Any], ran: int) -> str:
-    who = f"{count(ran, 'method').capitalize()} ran"
+    asked = len(summary.methods)
+    who = f"{count(ran, 'method')} ran" if ran == asked else f"{ran} of {asked} methods ran"
+    who = who[0].upper() + who[1:]
     if summary.baselines:
         who += f" beside {count(len(summary.baselines), 'baseline')}"
     what = f" on {summary.data_name}"
@@ -180,7 +184,8 @@ def _contest(summary: Summary, group: Group, verdict: _Verdict) -> str:
     elif len(leads) == 1 and len(verdict.ranked) > 1:
         judged = sum(c.better is not None for c in group.columns)
         if judged > 1:
-            sentences.append(f"{next(iter(leads))} has the best mean in all {judged} columns.")
+            every = "both" if judged == 2 else f"all {judged}"
+            sentences.append(f"{next(iter(leads))} has the best mean in {every} columns.")
     return " ".join(sentences)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from triptych.errors import DataError
@@ -39,7 +40,7 @@ def summarise(comparison: Mapping[str, Any]) -> Summary:
         data = comparison.get("data") or {}
         summary = Summary(
             title=str(comparison.get("title") or "Comparison of representations"),
-            created=str(comparison.get("created") or ""),
+            created=_moment(str(comparison.get("created") or "")),
             data_name=str(data.get("name") or "the data"),
             lead="",
             findings=(),
@@ -147,12 +148,22 @@ def _facts(
         about.append((f"Label {label.get('name')}", f"{as_words(label.get('classes'))} classes"))
     if data.get("checksum"):
         about.append(("Checksum", str(data["checksum"])))
-    run = [("Made", str(comparison["created"]))] if comparison.get("created") else []
+    run = [("Made", _moment(str(comparison["created"])))] if comparison.get("created") else []
     run.append(("Seeds", as_words(list(comparison.get("seeds") or ()))))
     run += [(str(k), as_words(v)) for k, v in (comparison.get("settings") or {}).items()]
     versions = [(str(k), as_words(v)) for k, v in (comparison.get("versions") or {}).items()]
     titled = (("Data", about), ("Settings", run), ("Versions", versions))
     return tuple((title, tuple(pairs)) for title, pairs in titled if pairs)
+
+
+def _moment(iso: str) -> str:
+    """``2026-03-01 12:00 UTC`` from an ISO moment; other words stay as they are."""
+    try:
+        moment = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    zone = {None: "", "UTC": " UTC"}.get(moment.tzname(), f" {moment:%z}")
+    return f"{moment:%Y-%m-%d %H:%M}{zone}"
 
 
 def _modality(record: Mapping[str, Any]) -> str:
