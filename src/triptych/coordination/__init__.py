@@ -1,0 +1,25 @@
+"""Coordination: where does each modality lie in comparable spaces?
+
+One line per method: its public name and the file that defines it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from triptych.lazy import attribute, listing
+
+_EXPORTS = {
+    "CCA": "cca",
+    "CLIP": "clip",
+}
+
+__all__ = list(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    return attribute(__name__, _EXPORTS, name)
+
+
+def __dir__() -> list[str]:
+    return listing(__name__, _EXPORTS)
