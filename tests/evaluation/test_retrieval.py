@@ -1,11 +1,12 @@
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
 from scipy import sparse
 
 from triptych.errors import DataError, ParameterError, ShapeError
-from triptych.evaluation import retrieval as module
+
 from triptych.evaluation.retrieval import (
     Partners,
     content_ids,
@@ -14,6 +15,8 @@ from triptych.evaluation.retrieval import (
     same_partner,
 )
 from triptych.modalities import Modalities
+
+module = import_module("triptych.evaluation.retrieval")
 
 
 def by_loops(query, target, correct):

@@ -5,24 +5,20 @@ They are no methods of the catalogue: each answers "compared with what?".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 
-from triptych.arrays import is_sparse, row_chunks
 from triptych.contracts.method import Capabilities, Coordination, Data, Fusion, Method
 from triptych.errors import CapabilityError, DataError, NotFittedError
-from triptych.evaluation.probes import NEAR_ZERO, linear_probe, subset
-from triptych.features import Features, fit_features
+from triptych.evaluation.probes import linear_probe, subset
+from triptych.evaluation.projection import MAX_ROWS, Block, Projection
+from triptych.features import fit_features
 from triptych.modalities import Modalities, as_modalities, make_parts
 from triptych.seeding import check_random_state, derive, generator
-from triptych.values import register
 
-MAX_ROWS = 10_000
-CHUNK = 4096
 FOLDS = 3
 
 Held = tuple[Modalities, NDArray[Any] | None] | None
@@ -54,9 +50,7 @@ class Chance(Coordination):
 
     def _transform(self, X: Modalities) -> Modalities:
         n, d = len(X), self.n_components
-        codes = {
-            m: generator(self.seed_, "chance", m, n).standard_normal((n, d)) for m in X.names
-        }
+        codes = {m: generator(self.seed_, "chance", m, n).standard_normal((n, d)) for m in X.names}
         return make_parts(codes, X.present)
 
     def _score(self, X: Modalities, y: NDArray[Any] | None) -> float:
@@ -144,103 +138,6 @@ def shuffle_pairs(X: Data, seed: int) -> Modalities:
     return out
 
 
-@register
-@dataclass(frozen=True)
-class Block:
-    """One modality as standardised features.
-
-    Columns of vectors, sequences and waveforms have units of their own, so each is scaled to
-    unit spread; pixels and words share one unit, so the block is scaled as a whole, else the
-    rarest words would outweigh the rest. Either way the block's total variance becomes 1, so no
-    modality dominates by having more columns.
-
-    Args:
-        features: How the modality becomes vectors.
-        mean: Shape (p,).
-        scale: Shape (p,).
-    """
-
-    features: Features
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-
-    @classmethod
-    def learn(cls, features: Features, X: Modalities, seed: int) -> Block:
-        """From the rows that have the modality, at most 10,000 of them."""
-        rows = np.flatnonzero(X.present[features.name])
-        rows = rows[subset(rows, True, MAX_ROWS, seed)]
-        total, squares = np.zeros(features.n_features), np.zeros(features.n_features)
-        for part in row_chunks(len(rows), CHUNK):
-            values = _dense(features, X[rows[part]])
-            total += values.sum(axis=0)
-        mean = total / len(rows)
-        for part in row_chunks(len(rows), CHUNK):
-            squares += ((_dense(features, X[rows[part]]) - mean) ** 2).sum(axis=0)
-        spread = np.sqrt(squares / len(rows))
-        spread[spread <= NEAR_ZERO * np.abs(mean)] = 0.0
-        alive = spread > 0
-        if features.form in ("image", "text"):
-            scale = np.full(len(mean), np.sqrt((spread**2).sum()))
-        else:
-            scale = spread * np.sqrt(max(alive.sum(), 1))
-        return cls(features, mean, np.where(alive, scale, np.inf))
-
-    def transform(self, X: Modalities) -> NDArray[np.float64]:
-        """Features (n, p); a row that lacks the modality is the mean, which is 0 here."""
-        name = self.features.name
-        if name not in X:
-            return np.zeros((len(X), len(self.mean)))
-        out = (_dense(self.features, X) - self.mean) / self.scale
-        out[~X.present[name]] = 0
-        return np.asarray(out)
-
-
-def _dense(features: Features, X: Modalities) -> NDArray[np.float64]:
-    values = features.transform(X[features.name], X.present[features.name])
-    return np.asarray(values.toarray() if is_sparse(values) else values, dtype=np.float64)
-
-
-@register
-@dataclass(frozen=True)
-class Projection:
-    """Principal components of blocks put side by side.
-
-    Args:
-        blocks: One for each modality.
-        mean: Shape (sum of p,).
-        components: Shape (d, sum of p).
-        explained: Share of the variance that the components explain, learnt rows only.
-    """
-
-    blocks: tuple[Block, ...]
-    mean: NDArray[np.float64]
-    components: NDArray[np.float64]
-    explained: float
-
-    @classmethod
-    def learn(cls, blocks: tuple[Block, ...], X: Modalities, d: int, seed: int) -> Projection:
-        """From at most 10,000 rows; fewer than d components if rows or columns are fewer."""
-        from sklearn.decomposition import PCA
-
-        rows = subset(np.arange(len(X)), True, MAX_ROWS, seed)
-        table = np.concatenate([block.transform(X[rows]) for block in blocks], axis=1)
-        d = min(d, *table.shape)
-        if not (table != table[0]).any():
-            return cls(blocks, table[0], np.eye(d, table.shape[1]), 0.0)
-        pca = PCA(d, random_state=seed).fit(table)
-        explained = float(pca.explained_variance_ratio_.sum())
-        return cls(blocks, pca.mean_, pca.components_, explained)
-
-    def transform(self, X: Modalities) -> NDArray[np.float64]:
-        """Codes (n, d)."""
-        out = np.empty((len(X), len(self.components)))
-        for part in row_chunks(len(X), CHUNK):
-            some = X[part]
-            table = np.concatenate([block.transform(some) for block in self.blocks], axis=1)
-            out[part] = (table - self.mean) @ self.components.T
-        return out
-
-
 class ConcatPCA(Fusion):
     """Standardised features of all modalities side by side, then principal components.
 
@@ -273,7 +170,7 @@ class ConcatPCA(Fusion):
 
     def _score(self, X: Modalities, y: NDArray[Any] | None) -> float:
         """Share of the variance of these rows' standardised features that is explained."""
-        return _explained(self.projection_, X)
+        return self.projection_.explains(X)
 
 
 class BestSingle(Fusion):
@@ -327,12 +224,10 @@ class BestSingle(Fusion):
 
     def _score(self, X: Modalities, y: NDArray[Any] | None) -> float:
         """Share of the variance of the chosen modality's features that is explained."""
-        return _explained(self.projection_, X)
+        return self.projection_.explains(X)
 
 
-def _judge(
-    candidate: Projection, X: Modalities, y: NDArray[Any], held: Held, seed: int
-) -> float:
+def _judge(candidate: Projection, X: Modalities, y: NDArray[Any], held: Held, seed: int) -> float:
     rows = subset(y, y.dtype.kind == "f", MAX_ROWS, seed)
     Z, y = candidate.transform(X[rows]), y[rows]
     if held is not None and held[1] is not None:
@@ -348,18 +243,7 @@ def _judge(
     )
 
 
-def _explained(projection: Projection, X: Modalities) -> float:
-    total = kept = 0.0
-    for part in row_chunks(len(X), CHUNK):
-        some = X[part]
-        table = np.concatenate([block.transform(some) for block in projection.blocks], axis=1)
-        table -= projection.mean
-        total += float((table**2).sum())
-        kept += float(((table @ projection.components.T) ** 2).sum())
-    return kept / total if total > 0 else 0.0
-
-
-def baselines(
+def default_baselines(
     n_components: int = 64, *, method: Method | None = None, random_state: int | None = 0
 ) -> dict[str, Any]:
     """The baselines that always stand beside methods, unfitted, by the name to show.

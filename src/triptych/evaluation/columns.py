@@ -145,9 +145,7 @@ _FAMILIES = (
         "Missing modalities",
         "The linear probe when each modality of a test row is lost with chance {share}.",
     ),
-    Column(
-        "resources:fit_s", "Fit time", "s", "lower", "Resources", "Wall-clock seconds of fit."
-    ),
+    Column("resources:fit_s", "Fit time", "s", "lower", "Resources", "Wall-clock seconds of fit."),
     Column(
         "resources:peak_mib",
         "Peak memory",
@@ -196,7 +194,7 @@ def columns(data: Dataset, label: str | None = None) -> list[dict[str, Any]]:
             out[-1] = replace(
                 out[-1],
                 unit="share of nats",
-                help=f"By how much the cross-entropy of {a} lies below the unigram's; 1 is perfect.",
+                help=f"How far the cross-entropy of {a} lies below the unigram's; 1 is perfect.",
             )
             out.append(get("reconstruction:{a}:nats", a=a))
     for a in names:

@@ -23,7 +23,7 @@ from triptych.evaluation.columns import (
     readable_labels,
 )
 from triptych.evaluation.leakage import leakage
-from triptych.evaluation.probes import MAX_ROWS, knn_probe, linear_probe, subset
+from triptych.evaluation.probes import MAX_ROWS, ProbeScore, knn_probe, linear_probe, subset
 from triptych.evaluation.reconstruction import reconstruct_absent
 from triptych.evaluation.resources import Resources
 from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
@@ -162,16 +162,19 @@ class _Judge:
         return train.joined(train), y[a], test.joined(train), asked[b]
 
     def probes(self) -> dict[str, Value]:
-        linear = _attempt(lambda: linear_probe(*self.task, self.seed))
+        linear = _attempt(self._probe, linear_probe)
         out = {
-            "probe": _read(linear, lambda s: s.value),
-            "balanced_probe": _read(linear, lambda s: s.balanced, "numbers have no classes"),
-            "knn": _read(_attempt(lambda: knn_probe(*self.task, self.seed)), lambda s: s.value),
+            "probe": _read(linear, "value"),
+            "balanced_probe": _read(linear, "balanced", "numbers have no classes"),
+            "knn": _read(_attempt(self._probe, knn_probe), "value"),
         }
         for name in self.names:
-            found = _attempt(lambda name=name: self._alone(name))
-            out[f"probe:{name}"] = _read(found, lambda s: s.value)
+            found = _attempt(self._alone, name)
+            out[f"probe:{name}"] = _read(found, "value")
         return out
+
+    def _probe(self, probe: Callable[..., ProbeScore]) -> ProbeScore:
+        return probe(*self.task, self.seed)
 
     def _needs(self, *names: str) -> None:
         for name in names:
@@ -180,7 +183,7 @@ class _Judge:
 
     def _alone(self, name: str) -> Any:
         self._needs(name)
-        parts = []
+        parts: list[Any] = []
         for data in self._both:
             rows = np.flatnonzero(data.X.present[name])
             if len(rows) == 0:
@@ -192,18 +195,14 @@ class _Judge:
     def retrievals(self) -> dict[str, Value]:
         out: dict[str, Value] = {}
         for a, b in combinations(self.names, 2):
-            both = _attempt(lambda a=a, b=b: self._retrieve(a, b))
+            both = _attempt(self._retrieve, a, b)
             for side, (query, target) in enumerate(((a, b), (b, a))):
                 key = f"retrieval:{query}>{target}"
                 found = both if isinstance(both, str) else both[side]
                 for k in DEPTHS:
-                    out[f"{key}:R@{k}"] = _read(
-                        found,
-                        lambda s, k=k: s.recall[k] if s.n_targets > k else None,
-                        f"there are no more than {k} candidates",
-                    )
-                out[f"{key}:median_rank"] = _read(found, lambda s: s.median_rank)
-                out[f"{key}:mAP"] = _read(found, lambda s: s.mean_average_precision)
+                    out[f"{key}:R@{k}"] = _recall(found, k)
+                out[f"{key}:median_rank"] = _read(found, "median_rank")
+                out[f"{key}:mAP"] = _read(found, "mean_average_precision")
         return out
 
     def _retrieve(self, a: str, b: str) -> Any:
@@ -216,8 +215,7 @@ class _Judge:
         za, zb = comparable(self.model, some, a), comparable(self.model, some, b)
         if za.shape[1] != zb.shape[1]:
             raise DataError(
-                f"codes of {a!r} and {b!r} have different widths, {za.shape[1]} and "
-                f"{zb.shape[1]}."
+                f"codes of {a!r} and {b!r} have different widths, {za.shape[1]} and {zb.shape[1]}."
             )
         partners = same_partner(some, a, b)
         there = retrieval(za, zb, partners, DEPTHS)
@@ -226,9 +224,9 @@ class _Judge:
     def reconstructions(self) -> dict[str, Value]:
         out: dict[str, Value] = {}
         for name in self.names if len(self.names) > 1 else ():
-            found = _attempt(lambda name=name: self._rebuild(name))
-            out[f"reconstruction:{name}"] = _read(found, lambda s: s.value)
-            out[f"reconstruction:{name}:nats"] = _read(found, lambda s: s.loss)
+            found = _attempt(self._rebuild, name)
+            out[f"reconstruction:{name}"] = _read(found, "value")
+            out[f"reconstruction:{name}:nats"] = _read(found, "loss")
         return out
 
     def _rebuild(self, name: str) -> Any:
@@ -239,12 +237,12 @@ class _Judge:
         out: dict[str, Value] = {}
         ways = [(SHARED, private(a)) for a in self.names]
         for a, b in [*ways, *((b, a) for a, b in ways)]:
-            found = _attempt(lambda a=a, b=b: self._leak(a, b))
-            out[f"leakage:{a}>{b}"] = _read(found, lambda s: s.value)
+            found = _attempt(self._leak, a, b)
+            out[f"leakage:{a}>{b}"] = _read(found, "value")
         for part in (SHARED, *(private(a) for a in self.names)):
             for name in self.labels:
-                found = _attempt(lambda part=part, name=name: self._tell(part, name))
-                out[f"leakage:{part}>{name}"] = _read(found, lambda s: s.value)
+                found = _attempt(self._tell, part, name)
+                out[f"leakage:{part}>{name}"] = _read(found, "value")
         return out
 
     def _parts(self, *parts: str) -> list[tuple[list[NDArray[np.float64]], NDArray[np.bool_]]]:
@@ -276,10 +274,10 @@ class _Judge:
 
     def robustness(self) -> dict[str, Value]:
         found = _attempt(self._curve)
-        return {
-            f"missing:{share}": _read(found, lambda s, i=i: s.value[i])
-            for i, share in enumerate(SHARES[1:])
-        }
+        keys = [f"missing:{share}" for share in SHARES[1:]]
+        if isinstance(found, str):
+            return {key: {"why": found} for key in keys}
+        return {key: {"value": value} for key, value in zip(keys, found.value, strict=True)}
 
     def _curve(self) -> MissingCurve:
         if len(self.fitted) < 2:
@@ -309,18 +307,26 @@ def _costs(model: Any, cost: Resources | None) -> dict[str, Value]:
     }
 
 
-def _attempt(measure: Callable[[], Any]) -> Any:
+def _attempt(measure: Callable[..., Any], *arguments: Any) -> Any:
     """What the measure found, or as a str why it does not apply."""
     try:
-        return measure()
+        return measure(*arguments)
     except (DataError, CapabilityError) as error:
         return f"does not apply: {error}"
 
 
-def _read(found: Any, take: Callable[[Any], float | None], otherwise: str = "") -> Value:
+def _read(found: Any, attribute: str, otherwise: str = "") -> Value:
     if isinstance(found, str):
         return {"why": found}
-    value = take(found)
+    value = getattr(found, attribute)
     if value is None:
         return {"why": f"does not apply: {otherwise}"}
     return {"value": float(value)}
+
+
+def _recall(found: Any, k: int) -> Value:
+    if isinstance(found, str):
+        return {"why": found}
+    if found.n_targets <= k:
+        return {"why": f"does not apply: there are {found.n_targets} candidates, all within {k}"}
+    return {"value": found.recall[k]}

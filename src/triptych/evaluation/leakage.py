@@ -92,4 +92,4 @@ def _mean_of(y: NDArray[np.float64], near: NDArray[np.intp]) -> NDArray[np.float
     total = np.zeros((len(near), y.shape[1]))
     for column in near.T:
         total += y[column]
-    return total / near.shape[1]
+    return np.asarray(total / near.shape[1])
