@@ -22,7 +22,7 @@ def finite(value: Any) -> float | None:
 
 
 def show(value: float) -> str:
-    """Three decimals below 1.5, three digits above: ``0.043``, ``31.2``, ``1.24 M``."""
+    """Three decimals up to 1, three digits above: ``0.043``, ``31.2``, ``1.24 M``."""
     return show_pair(value, None)[0]
 
 
@@ -42,7 +42,7 @@ def show_pair(mean: float, std: float | None) -> tuple[str, str]:
 
 
 def _places(size: float) -> int:
-    if size < 1.5:
+    if size <= 1:
         return 3
     if size < 10:
         return 2

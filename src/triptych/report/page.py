@@ -86,6 +86,7 @@ def html(summary: Summary) -> str:
         most=MOST_EXAMPLES,
         explained=[c for c in summary.columns if c.help],
         sparkline=_sparkline,
+        split=lambda group: _split(summary, group),
     )
 
 
@@ -110,6 +111,22 @@ def _overview(summary: Summary) -> list[Picture]:
     if len(curves) > 1:
         pictures.append(figures.missing_curves(curves))
     return [picture for picture in pictures if picture is not None]
+
+
+def _split(
+    summary: Summary, group: Group
+) -> tuple[list[tuple[str, list[Row]]], list[tuple[Row, int]]]:
+    """Rows with a value in this group, by kind; and those without one, with their note."""
+    own = slice(group.start, group.start + len(group.columns))
+    silent = [row for row in summary.rows if all(cell.mean is None for cell in row.cells[own])]
+    measured = [
+        (kind, [row for row in rows if row not in silent])
+        for kind, rows in (("Methods", summary.methods), ("Baselines", summary.baselines))
+    ]
+    return (
+        [(kind, rows) for kind, rows in measured if rows],
+        [(row, row.cells[group.start].note) for row in silent],
+    )
 
 
 def _headline(summary: Summary, group: Group) -> tuple[int, Column | None]:

@@ -59,9 +59,19 @@ def lead_of(summary: Summary, data: Mapping[str, Any]) -> str:
         sentences.append(f"At {listed(what)}, mind {who}: {pair} clearly beaten by any method.")
     if failed:
         sentences.append(f"{listed(failed)} failed and {_are(failed)} not judged.")
-    if ran:
-        sentences.append(_caution(summary.seeds))
     return " ".join(sentences)
+
+
+def caution_of(summary: Summary) -> str:
+    """How far the values may be trusted."""
+    if all(row.failed for row in summary.methods):
+        return ""
+    if summary.seeds < 2:
+        return "One run per method: the spread is not known, so do not build on small differences."
+    return (
+        f"Values are means over {summary.seeds} seeds ± one standard deviation. A lead is called "
+        "clear only where the ± ranges do not touch."
+    )
 
 
 def findings_of(summary: Summary) -> tuple[Finding, ...]:
@@ -141,18 +151,6 @@ def _doing(group: Group, label: str) -> str:
 
 def _are(names: list[str]) -> str:
     return "is" if len(names) == 1 else "are"
-
-
-def _caution(seeds: int) -> str:
-    if seeds < 2:
-        return (
-            "This was one run per method, so the spread is not known: "
-            "do not build on small differences."
-        )
-    return (
-        f"Values are means over {seeds} seeds ± one standard deviation; a lead is called clear "
-        "only where the ± ranges do not touch."
-    )
 
 
 def _measure(column: Column) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from triptych.errors import DataError
 from triptych.report.exhibits import Exhibits, read_exhibits
 from triptych.report.numbers import NATS_PER_BIT, as_words, finite, show_pair
-from triptych.report.reading import findings_of, lead_of
+from triptych.report.reading import caution_of, findings_of, lead_of
 from triptych.report.table import GROUPS, Cell, Column, Group, Row, Summary, marked
 
 __all__ = ["Summary", "summarise"]
@@ -43,6 +43,7 @@ def summarise(comparison: Mapping[str, Any]) -> Summary:
             created=_moment(str(comparison.get("created") or "")),
             data_name=str(data.get("name") or "the data"),
             lead="",
+            caution="",
             findings=(),
             columns=columns,
             groups=groups,
@@ -57,7 +58,12 @@ def summarise(comparison: Mapping[str, Any]) -> Summary:
         raise DataError(
             f"the record is not one that compare wrote: {type(error).__name__}: {error}."
         ) from error
-    return replace(summary, lead=lead_of(summary, data), findings=findings_of(summary))
+    return replace(
+        summary,
+        lead=lead_of(summary, data),
+        caution=caution_of(summary),
+        findings=findings_of(summary),
+    )
 
 
 def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Column, ...], tuple[Group, ...]]:
@@ -121,9 +127,11 @@ def _cell(value: Mapping[str, Any] | None, column: Column, notes: dict[str, int]
     n = int(finite(value.get("n")) or 1)
     if column.unit == "bits":
         mean, std = mean / NATS_PER_BIT, None if std is None else std / NATS_PER_BIT
-    if n < 2 or std is None or (std == 0 and column.group == "cost"):
+    if n < 2:
         std = None
     text, spread = show_pair(mean, std)
+    if column.group == "cost" and not set(spread) & set("123456789"):
+        spread = ""  # a spread below the last digit shown says nothing about a cost
     return Cell(text, spread, mean, std, n)
 
 

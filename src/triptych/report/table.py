@@ -99,6 +99,7 @@ class Summary:
     created: str
     data_name: str
     lead: str
+    caution: str
     findings: tuple[Finding, ...]
     columns: tuple[Column, ...]
     groups: tuple[Group, ...]
