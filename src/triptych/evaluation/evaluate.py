@@ -23,11 +23,18 @@ from triptych.evaluation.columns import (
     readable_labels,
 )
 from triptych.evaluation.leakage import leakage
-from triptych.evaluation.probes import MAX_ROWS, ProbeScore, knn_probe, linear_probe, subset
+from triptych.evaluation.probes import (
+    MAX_ROWS,
+    Reader,
+    knn_probe,
+    linear_probe,
+    linear_reader,
+    subset,
+)
 from triptych.evaluation.reconstruction import reconstruct_absent
 from triptych.evaluation.resources import Resources
 from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
-from triptych.evaluation.robustness import SHARES, MissingCurve, missing_curve
+from triptych.evaluation.robustness import SHARES, MissingCurve, missing_curve_of
 from triptych.modalities import SHARED, Modalities
 from triptych.seeding import check_random_state
 
@@ -161,20 +168,22 @@ class _Judge:
         train, test = self.codes
         return train.joined(train), y[a], test.joined(train), asked[b]
 
+    @cached_property
+    def reader(self) -> Reader:
+        """The linear probe of the whole code."""
+        return linear_reader(*self.task[:2], self.seed)
+
     def probes(self) -> dict[str, Value]:
-        linear = _attempt(self._probe, linear_probe)
+        linear = _attempt(lambda: self.reader.score(*self.task[2:]))
         out = {
             "probe": _read(linear, "value"),
             "balanced_probe": _read(linear, "balanced", "numbers have no classes"),
-            "knn": _read(_attempt(self._probe, knn_probe), "value"),
+            "knn": _read(_attempt(lambda: knn_probe(*self.task, self.seed)), "value"),
         }
         for name in self.names:
             found = _attempt(self._alone, name)
             out[f"probe:{name}"] = _read(found, "value")
         return out
-
-    def _probe(self, probe: Callable[..., ProbeScore]) -> ProbeScore:
-        return probe(*self.task, self.seed)
 
     def _needs(self, *names: str) -> None:
         for name in names:
@@ -282,14 +291,13 @@ class _Judge:
     def _curve(self) -> MissingCurve:
         if len(self.fitted) < 2:
             raise CapabilityError("there is one modality, so none can be missing.")
-        return missing_curve(
-            self.model,
-            self.X(self.train),
-            self.y(self.train),
-            self.X(self.test),
-            self.y(self.test),
-            shares=SHARES[1:],
-            random_state=self.seed,
+        if not self.model.capabilities.missing_at_transform:
+            raise CapabilityError(
+                f"{type(self.model).__name__} needs every modality at transform."
+            )
+        test, y = self.X(self.test)[self.rows[1]], self.task[3]
+        return missing_curve_of(
+            self.reader, self.model, self.codes[0], test, y, SHARES[1:], self.seed
         )
 
 

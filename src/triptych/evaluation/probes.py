@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,55 @@ class ProbeScore:
     n_test: int
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A probe that has learnt and can be asked about several sets of test rows.
+
+    Args:
+        predict: Labels (q,) from codes (q, d).
+        classes: What there was to learn, shape (k,); empty for numbers.
+        numbers: Whether labels are numbers.
+        mean: Mean of the training labels if they are numbers, else 0.
+        shape: Training codes that were used, (n, d).
+    """
+
+    predict: Callable[[NDArray[np.float64]], NDArray[Any]]
+    classes: NDArray[Any]
+    numbers: bool
+    mean: float
+    shape: tuple[int, int]
+
+    def score(self, Z_test: ArrayLike, y_test: ArrayLike) -> ProbeScore:
+        """How well test rows are read.
+
+        Args:
+            Z_test: Codes, shape (q, ...).
+            y_test: Labels (q,).
+        """
+        test = as_codes(Z_test, "Z_test")
+        asked = _labels(y_test, len(test), "y_test")
+        if test.shape[1] != self.shape[1]:
+            raise ShapeError(
+                f"Z_train has {self.shape[1]} columns and Z_test {test.shape[1]}; they must agree."
+            )
+        if len(test) < 1:
+            raise DataError("a probe needs at least 1 test row, got none.")
+        if self.numbers:
+            if asked.dtype.kind not in "biuf":
+                raise DataError(f"y_test: expected numbers as in y_train, got {asked.dtype}.")
+            value = r2(asked, self.predict(test), self.mean)
+            return ProbeScore(value, None, "R2", 0.0, self.shape[0], len(test))
+        seen = np.isin(asked, self.classes)
+        if not seen.any():
+            raise DataError("no test row has a class that training rows have.")
+        right = self.predict(test) == asked
+        _, of_class, counts = np.unique(asked, return_inverse=True, return_counts=True)
+        balanced = float((np.bincount(of_class, weights=right) / counts).mean())
+        unseen = float((~seen).mean())
+        value = float(right.mean())
+        return ProbeScore(value, balanced, "accuracy", unseen, self.shape[0], len(test))
+
+
 def linear_probe(
     Z_train: ArrayLike,
     y_train: ArrayLike,
@@ -66,26 +116,39 @@ def linear_probe(
         DataError: Fewer than two classes to learn, more than 500, no test row of a class that
             was learnt, or test numbers that are all equal.
     """
-    task = _task(Z_train, y_train, Z_test, y_test, random_state, max_rows)
-    if task.numbers:
+    return linear_reader(Z_train, y_train, random_state, max_rows=max_rows).score(Z_test, y_test)
+
+
+def linear_reader(
+    Z_train: ArrayLike,
+    y_train: ArrayLike,
+    random_state: int | None = 0,
+    *,
+    max_rows: int = MAX_ROWS,
+) -> Reader:
+    """The reader of :func:`linear_probe`, to be asked more than once."""
+    train, y, classes = _learnt(Z_train, y_train, random_state, max_rows)
+    mean, scale = spread_of(train)
+    train = (train - mean) / scale
+    if y.dtype.kind == "f":
         from sklearn.linear_model import RidgeCV
 
-        model = RidgeCV(alphas=np.logspace(-3, 5, 9)).fit(task.train, task.y_train)
-        return task.score(model.predict(task.test))
-    if len(task.classes) > MAX_CLASSES:
-        raise DataError(
-            f"a linear probe takes at most {MAX_CLASSES} classes, got {len(task.classes)}; "
-            "ask the kNN probe."
-        )
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
+        model = RidgeCV(alphas=np.logspace(-3, 5, 9)).fit(train, y)
+    else:
+        if len(classes) > MAX_CLASSES:
+            raise DataError(
+                f"a linear probe takes at most {MAX_CLASSES} classes, got {len(classes)}; "
+                "ask the kNN probe."
+            )
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
 
-    logistic = LogisticRegression(max_iter=300, tol=1e-3)
-    with warnings.catch_warnings():
-        # The last digit of the weights does not move an accuracy.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        logistic.fit(task.train, task.y_train)
-    return task.score(logistic.predict(task.test))
+        model = LogisticRegression(max_iter=300, tol=1e-3)
+        with warnings.catch_warnings():
+            # The last digit of the weights does not move an accuracy.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(train, y)
+    return _reader(lambda Z: np.asarray(model.predict((Z - mean) / scale)), train, y, classes)
 
 
 def knn_probe(
@@ -115,10 +178,25 @@ def knn_probe(
         max_rows: Most training rows to use; every class keeps at least one.
     """
     check_number("k", k, low=1, integer=True)
-    task = _task(Z_train, y_train, Z_test, y_test, random_state, max_rows, standardise=False)
-    near = neighbours(task.train, task.test, min(k, len(task.train)), metric)
-    found = task.y_train[near]  # (q, k)
-    return task.score(found.mean(axis=1) if task.numbers else _majority(found))
+    check_choice("metric", metric, ("cosine", "euclidean"))
+    train, y, classes = _learnt(Z_train, y_train, random_state, max_rows)
+
+    def predict(Z: NDArray[np.float64]) -> NDArray[Any]:
+        found = y[neighbours(train, Z, min(k, len(train)), metric)]  # (q, k)
+        return np.asarray(found.mean(axis=1)) if y.dtype.kind == "f" else _majority(found)
+
+    return _reader(predict, train, y, classes).score(Z_test, y_test)
+
+
+def _reader(
+    predict: Callable[[NDArray[np.float64]], NDArray[Any]],
+    train: NDArray[np.float64],
+    y: NDArray[Any],
+    classes: NDArray[Any],
+) -> Reader:
+    numbers = y.dtype.kind == "f"
+    mean = float(y.mean()) if numbers else 0.0
+    return Reader(predict, classes, numbers, mean, (train.shape[0], train.shape[1]))
 
 
 def neighbours(
@@ -147,34 +225,6 @@ def _majority(found: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(found[np.arange(len(found)), votes.argmax(axis=1)])
 
 
-@dataclass(frozen=True)
-class _Task:
-    train: NDArray[np.float64]
-    y_train: NDArray[Any]
-    test: NDArray[np.float64]
-    y_test: NDArray[Any]
-    classes: NDArray[Any]
-    numbers: bool
-
-    def score(self, predicted: NDArray[Any]) -> ProbeScore:
-        if self.numbers:
-            value, balanced, unseen = r2(self.y_test, predicted, self.y_train.mean()), None, 0.0
-        else:
-            right = np.asarray(predicted) == self.y_test
-            value = float(right.mean())
-            _, of_class, counts = np.unique(self.y_test, return_inverse=True, return_counts=True)
-            balanced = float((np.bincount(of_class, weights=right) / counts).mean())
-            unseen = float((~np.isin(self.y_test, self.classes)).mean())
-        return ProbeScore(
-            value=value,
-            balanced=balanced,
-            measure="R2" if self.numbers else "accuracy",
-            unseen=unseen,
-            n_train=len(self.train),
-            n_test=len(self.test),
-        )
-
-
 def r2(truth: NDArray[Any], predicted: NDArray[Any], mean: Any) -> float:
     """1 - SSE / SST with SST around ``mean``, summed over all entries.
 
@@ -193,14 +243,22 @@ def r2(truth: NDArray[Any], predicted: NDArray[Any], mean: Any) -> float:
     return 1.0 - float(((truth - predicted) ** 2).sum()) / total
 
 
+def spread_of(train: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation of columns, each (d,); a constant column's deviation is infinite.
+
+    So ``(Z - mean) / deviation`` makes a constant column 0 in every row.
+    """
+    mean, scale = train.mean(axis=0), train.std(axis=0)
+    flat = scale <= NEAR_ZERO * np.maximum(np.abs(mean), NEAR_ZERO)
+    return mean, np.where(flat, np.inf, scale)
+
+
 def standardised(
     train: NDArray[np.float64], *others: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], ...]:
     """Arrays (n, d) with the mean and deviation of ``train`` taken out; constant columns are 0."""
-    mean, scale = train.mean(axis=0), train.std(axis=0)
-    flat = scale <= NEAR_ZERO * np.maximum(np.abs(mean), NEAR_ZERO)
-    scale = np.where(flat, 1.0, scale)
-    return tuple(np.where(flat, 0.0, (Z - mean) / scale) for Z in (train, *others))
+    mean, scale = spread_of(train)
+    return tuple((Z - mean) / scale for Z in (train, *others))
 
 
 def as_codes(Z: ArrayLike, name: str) -> NDArray[np.float64]:
@@ -233,42 +291,28 @@ def subset(y: NDArray[Any], numbers: bool, max_rows: int, seed: int) -> NDArray[
     return np.sort(order[:max_rows])
 
 
-def _task(
-    Z_train: ArrayLike,
-    y_train: ArrayLike,
-    Z_test: ArrayLike,
-    y_test: ArrayLike,
-    random_state: int | None,
-    max_rows: int,
-    *,
-    standardise: bool = True,
-) -> _Task:
+def _labels(y: ArrayLike, n: int, name: str) -> NDArray[Any]:
+    values = as_labels(y, n, name)
+    if values.dtype.kind == "O" and len({type(value) for value in values.tolist()}) > 1:
+        raise DataError(f"{name}: expected labels of one type, got several.")
+    return values
+
+
+def _learnt(
+    Z_train: ArrayLike, y_train: ArrayLike, random_state: int | None, max_rows: int
+) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[Any]]:
+    """Codes, labels and classes to learn from."""
     check_number("max_rows", max_rows, low=2, integer=True)
     seed = check_random_state(random_state)
-    train, test = as_codes(Z_train, "Z_train"), as_codes(Z_test, "Z_test")
-    if train.shape[1] != test.shape[1]:
-        raise ShapeError(
-            f"Z_train has {train.shape[1]} columns and Z_test {test.shape[1]}; they must agree."
-        )
-    seen = as_labels(y_train, len(train), "y_train")
-    asked = as_labels(y_test, len(test), "y_test")
-    if len(train) < 2 or len(test) < 1:
-        raise DataError(
-            f"a probe needs 2 training rows and 1 test row; got {len(train)} and {len(test)}."
-        )
-    numbers = seen.dtype.kind == "f"
-    for name, y in (("y_train", seen), ("y_test", asked)):
-        if y.dtype.kind == "O" and len({type(value) for value in y.tolist()}) > 1:
-            raise DataError(f"{name}: expected labels of one type, got several.")
-    classes = np.empty(0) if numbers else np.unique(seen)
+    train = as_codes(Z_train, "Z_train")
+    y = _labels(y_train, len(train), "y_train")
+    if len(train) < 2:
+        raise DataError(f"a probe needs at least 2 training rows; got {len(train)}.")
+    numbers = y.dtype.kind == "f"
+    classes = np.empty(0) if numbers else np.unique(y)
     if not numbers and len(classes) < 2:
         raise DataError(
             f"a probe needs at least 2 classes to learn; got only {classes.tolist()[0]!r}."
         )
-    if not numbers and not np.isin(asked, classes).any():
-        raise DataError("no test row has a class that training rows have.")
-    rows = subset(seen, numbers, max_rows, seed)
-    train, seen = train[rows], seen[rows]
-    if standardise:
-        train, test = standardised(train, test)
-    return _Task(train, seen, test, asked, classes, numbers)
+    rows = subset(y, numbers, max_rows, seed)
+    return train[rows], y[rows], classes

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from triptych.arrays import as_labels, check_number
 from triptych.errors import CapabilityError
-from triptych.evaluation.codes import read_codes, usable_rows
-from triptych.evaluation.probes import MAX_ROWS, linear_probe
+from triptych.evaluation.codes import Codes, read_codes, usable_rows
+from triptych.evaluation.probes import MAX_ROWS, Reader, linear_reader
 from triptych.modalities import Modalities, as_modalities
 from triptych.seeding import check_random_state, generator
 
@@ -92,19 +92,28 @@ def missing_curve(
     rows, held = usable_rows(model, X), usable_rows(model, T)
     X, T, seen, asked = X[rows], T[held], seen[rows], asked[held]
     codes = read_codes(model, X)
-    Z = codes.joined(codes)
-    full = np.stack(list(T.present.values())).sum()
+    reader = linear_reader(codes.joined(codes), seen, random_state, max_rows=max_rows)
+    return missing_curve_of(reader, model, codes, T, asked, shares, random_state)
+
+
+def missing_curve_of(
+    reader: Reader,
+    model: Any,
+    codes: Codes,
+    test: Modalities,
+    y_test: NDArray[Any],
+    shares: Sequence[float],
+    random_state: int | None,
+) -> MissingCurve:
+    """The curve of a reader that has learnt from ``codes``; see :func:`missing_curve`."""
+    full = _count(test)
     values, taken = [], []
     for share in shares:
-        fewer = drop_modalities(T, share, random_state)
-        found = linear_probe(
-            Z, seen, read_codes(model, fewer).joined(codes), asked, random_state, max_rows=max_rows
-        )
-        values.append(found.value)
+        fewer = drop_modalities(test, share, random_state)
+        Z = read_codes(model, fewer).joined(codes)
+        values.append(reader.score(Z, y_test).value)
         taken.append(1 - _count(fewer) / full)
-    return MissingCurve(
-        tuple(float(s) for s in shares), tuple(values), tuple(float(t) for t in taken)
-    )
+    return MissingCurve(tuple(float(s) for s in shares), tuple(values), tuple(taken))
 
 
 def _count(X: Modalities) -> float:
