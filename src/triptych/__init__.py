@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from triptych.lazy import attribute, listing
+from triptych.lazy import attribute
 
 if TYPE_CHECKING:
     from triptych import coordination as coordination
@@ -54,4 +54,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return listing(__name__, _EXPORTS)
+    return sorted(__all__)

@@ -2,14 +2,14 @@
 
 ``triptych.coordination.CCA`` must not load torch, and ``import triptych`` must load nothing
 heavy, yet both should read like ordinary packages. A package keeps a table from public name to
-the module that defines it and hands it to the two functions here.
+the module that defines it, and its ``__getattr__`` asks here.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -36,8 +36,3 @@ def attribute(package: str, exports: Mapping[str, str], name: str) -> Any:
     value = module if name == exports[name] else getattr(module, name)
     setattr(here, name, value)
     return value
-
-
-def listing(package: str, exports: Iterable[str]) -> list[str]:
-    """What ``dir(package)`` shows: the names that are there and those that would be imported."""
-    return sorted({*vars(sys.modules[package]), *exports})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from triptych.lazy import attribute, listing
+from triptych.lazy import attribute
 
 _EXPORTS = {
     "MultimodalAutoencoder": "multimodal_autoencoder",
@@ -21,4 +21,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return listing(__name__, _EXPORTS)
+    return sorted(__all__)
