@@ -48,10 +48,6 @@ def unchanged_globals() -> Iterator[None]:
     yield
     after = _globals()
     changed = [name for name, value in before.items() if after[name] != value]
-    if "torch's default dtype" not in before and (torch := sys.modules.get("torch")):
-        # This test loaded torch, so what it should have left is what torch starts with.
-        if torch.get_default_dtype() != torch.float32:
-            changed.append("torch's default dtype")
     if changed:
         pytest.fail(
             f"left changed: {', '.join(changed)}. Pass generators and dtypes on; a test that "

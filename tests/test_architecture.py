@@ -131,7 +131,7 @@ def test_no_two_units_import_each_other() -> None:
         ("nn/deep/text.py", "from ... import contracts", "triptych.nn.deep.text:1 imports"),
         (
             "training/loop.py",
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from triptych.fusion import A",
+            "import typing\nif typing.TYPE_CHECKING:\n    from triptych.fusion import A",
             "triptych.training.loop:3 imports triptych.fusion: from floor 3 up",
         ),
         (

@@ -32,7 +32,7 @@ def cpu_s(code: str) -> float:
 def main() -> None:
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     times: dict[str, list[float]] = {what: [] for what in CASES}
-    for what, (code, _) in CASES.items():
+    for code, _ in CASES.values():
         cpu_s(code)  # writes the byte code and warms the disk's cache; not counted
     for _ in range(repeats):  # interleaved: a slow minute slows every case
         for what, (code, _) in CASES.items():

@@ -46,7 +46,7 @@ _EXPORTS = {
     "testing": "testing",
 }
 
-__all__ = [*_EXPORTS, "__version__"]  # noqa: PLE0604 (every key is a str)
+__all__ = [*_EXPORTS, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
