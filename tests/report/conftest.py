@@ -22,19 +22,19 @@ NAMES = {
     "Ǖ": "latin capital letter u with diaeresis and macron",
 }
 COLUMNS = [
-    ("probe_all", "Script, both", "", "higher", "probe", "A linear classifier on all codes."),
-    ("probe_image", "Script, picture only", "", "higher", "probe", "The same from one modality."),
-    ("probe_text", "Script, text only", "", "higher", "probe", ""),
-    ("r1", "R@1 image→text", "", "higher", "retrieval", "Partner is the nearest."),
-    ("r10", "R@10 image→text", "", "higher", "retrieval", "Partner is among the ten nearest."),
-    ("r10b", "R@10 text→image", "", "higher", "retrieval", ""),
-    ("rank", "Median rank", "", "lower", "retrieval", "Rank of the true partner of 600."),
-    ("r2", "Picture R²", "", "higher", "reconstruction", "Against the mean picture."),
-    ("xent", "Text cross-entropy", "nats", "lower", "reconstruction", "Per token."),
-    ("leak", "Face in shared", "", "lower", "leakage", "Ceiling 0.14, majority 0.12."),
-    ("time", "Fit time", "s", "lower", "cost", "Wall time of fit."),
-    ("memory", "Peak memory", "MiB", "lower", "cost", ""),
-    ("params", "Parameters", "", None, "cost", "Learnt numbers."),
+    ("probe_all", "Script, both", "", "higher", "Probes", "A linear classifier on all codes."),
+    ("probe_image", "Script, picture only", "", "higher", "Probes", "The same from one modality."),
+    ("probe_text", "Script, text only", "", "higher", "Probes", ""),
+    ("r1", "R@1 image→text", "", "higher", "Retrieval", "Partner is the nearest."),
+    ("r10", "R@10 image→text", "", "higher", "Retrieval", "Partner is among the ten nearest."),
+    ("r10b", "R@10 text→image", "", "higher", "Retrieval", ""),
+    ("rank", "Median rank", "", "lower", "Retrieval", "Rank of the true partner of 600."),
+    ("r2", "Picture R²", "", "higher", "Reconstruction", "Against the mean picture."),
+    ("xent", "Text cross-entropy", "nats per token", "lower", "Reconstruction", "Per token."),
+    ("leak", "shared tells face", "accuracy", "lower", "Leakage", "Ceiling 0.14, majority 0.12."),
+    ("time", "Fit time", "s", "lower", "Resources", "Wall time of fit."),
+    ("memory", "Peak memory", "MiB", "lower", "Resources", ""),
+    ("params", "Parameters", "", None, "Resources", "Learnt numbers."),
 ]
 
 

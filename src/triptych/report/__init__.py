@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from triptych.lazy import attribute
 
 if TYPE_CHECKING:
     from triptych.report.page import render as render
@@ -23,9 +24,7 @@ __all__ = ["Summary", "TextTable", "render", "summarise", "text_table"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    return attribute(__name__, _EXPORTS, name)
 
 
 def __dir__() -> list[str]:

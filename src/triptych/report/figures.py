@@ -150,7 +150,7 @@ def code_map(codes: CodeMap | None, name: str) -> Picture | None:
         if rest.any():
             x, y = xy[rest].T
             ax.scatter(x, y, s=7, color="#b4bac3", linewidths=0, rasterized=True)
-        size = 22 if len(xy) < 400 else 11
+        size = 24 if len(xy) < 1000 else 12
         for i, label in enumerate(frequent):
             x, y = xy[labels == label].T
             style: Any = {"marker": MARKERS[i], "color": PALETTE[i], "linewidths": 0}

@@ -29,6 +29,8 @@ def show(value: float) -> str:
 def show_pair(mean: float, std: float | None) -> tuple[str, str]:
     """A mean and its spread, rounded at the same place; the spread is ``""`` without one."""
     size = abs(mean)
+    if size == 0 and not std:
+        return "0", "" if std is None else "0"
     for scale, letter in _SCALES:
         if size >= scale:
             shift = 1e3 if letter == " k" else scale

@@ -31,6 +31,16 @@ _DIRECTION = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
 
 
 @dataclass(frozen=True)
+class _Block:
+    """Columns under one heading, each with its place in the rows' cells; and who has none."""
+
+    title: str
+    columns: tuple[tuple[int, Column], ...]
+    sets: tuple[tuple[str, tuple[Row, ...]], ...]
+    silent: tuple[tuple[Row, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class _Section:
     """A method of the page, with its figures drawn."""
 
@@ -86,7 +96,9 @@ def html(summary: Summary) -> str:
         most=MOST_EXAMPLES,
         explained=[c for c in summary.columns if c.help],
         sparkline=_sparkline,
-        split=lambda group: _split(summary, group),
+        whole=_whole(summary),
+        blocks=[_block(summary, group) for group in summary.groups],
+        complete=len(summary.key_columns) == len(summary.columns),
     )
 
 
@@ -113,19 +125,31 @@ def _overview(summary: Summary) -> list[Picture]:
     return [picture for picture in pictures if picture is not None]
 
 
-def _split(
-    summary: Summary, group: Group
-) -> tuple[list[tuple[str, list[Row]]], list[tuple[Row, int]]]:
-    """Rows with a value in this group, by kind; and those without one, with their note."""
-    own = slice(group.start, group.start + len(group.columns))
-    silent = [row for row in summary.rows if all(cell.mean is None for cell in row.cells[own])]
+def _whole(summary: Summary) -> list[_Block]:
+    """The table for one look: key columns by group, all rows."""
+    sets = (("Methods", summary.methods), ("Baselines", summary.baselines))
+    blocks = []
+    for group in summary.groups:
+        own = range(group.start, group.start + len(group.columns))
+        columns = tuple((at, summary.columns[at]) for at in summary.key_columns if at in own)
+        if columns:
+            blocks.append(_Block(group.title, columns, tuple(s for s in sets if s[1])))
+    return blocks
+
+
+def _block(summary: Summary, group: Group) -> _Block:
+    """All columns of one group, and only the rows that have a value in it."""
+    columns = tuple(enumerate(group.columns, start=group.start))
+    silent = [row for row in summary.rows if all(row.cells[at].mean is None for at, _ in columns)]
     measured = [
-        (kind, [row for row in rows if row not in silent])
+        (kind, tuple(row for row in rows if row not in silent))
         for kind, rows in (("Methods", summary.methods), ("Baselines", summary.baselines))
     ]
-    return (
-        [(kind, rows) for kind, rows in measured if rows],
-        [(row, row.cells[group.start].note) for row in silent],
+    return _Block(
+        group.title,
+        columns,
+        tuple((kind, rows) for kind, rows in measured if rows),
+        tuple((row, row.cells[group.start].note) for row in silent),
     )
 
 

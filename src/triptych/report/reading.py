@@ -23,8 +23,10 @@ _DOING = {
     "retrieval": "finding the partner in another modality",
     "reconstruction": "rebuilding an absent modality",
     "leakage": "keeping shared and private parts apart",
-    "robustness": "working with modalities missing",
+    "missing": "working with modalities missing",
 }
+
+_QUANTITIES = {"s", "ms", "min", "h", "MiB", "GiB", "MB", "GB", "%"}
 
 
 def lead_of(summary: Summary, data: Mapping[str, Any]) -> str:
@@ -98,9 +100,10 @@ def findings_of(summary: Summary) -> tuple[Finding, ...]:
 
 
 def said(cell: Cell, unit: str = "") -> str:
-    """``0.703 ± 0.004 s``."""
+    """``0.703 ± 0.004`` or ``31.2 s``: the unit is said only where it is a quantity's own."""
     spread = f" ± {cell.spread}" if cell.spread else ""
-    return f"{cell.text}{spread}{f' {unit}' if unit else ''}"
+    told = unit in _QUANTITIES or unit.startswith("bits")
+    return f"{cell.text}{spread}{f' {unit}' if told else ''}"
 
 
 class _Verdict:

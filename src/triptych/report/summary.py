@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,7 +12,7 @@ from triptych.errors import DataError
 from triptych.report.exhibits import Exhibits, read_exhibits
 from triptych.report.numbers import NATS_PER_BIT, as_words, finite, show_pair
 from triptych.report.reading import caution_of, findings_of, lead_of
-from triptych.report.table import GROUPS, Cell, Column, Group, Row, Summary, marked
+from triptych.report.table import ALIASES, GROUPS, Cell, Column, Group, Row, Summary, marked
 
 __all__ = ["Summary", "summarise"]
 
@@ -74,25 +75,30 @@ def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Column, ...], 
             title=str(record.get("title") or record["key"]),
             unit=_shown_unit(str(record.get("unit") or "")),
             better=record.get("better") if record.get("better") in ("higher", "lower") else None,
-            group=str(record.get("group") or "other").lower(),
+            group=_group(record),
             help=str(record.get("help") or ""),
         )
         for record in records
     ]
-    order = [*GROUPS, *dict.fromkeys(c.group for c in columns if c.group not in GROUPS)]
+    titles = {_group(record): str(record.get("group") or "Other") for record in records} | GROUPS
+    order = [*GROUPS, *(key for key in titles if key not in GROUPS)]
     columns.sort(key=lambda c: order.index(c.group))
     groups = []
     for key in order:
         members = tuple(c for c in columns if c.group == key)
         if members:
-            title = GROUPS.get(key, key.capitalize())
-            groups.append(Group(key, title, columns.index(members[0]), members))
+            groups.append(Group(key, titles[key], columns.index(members[0]), members))
     return tuple(columns), tuple(groups)
+
+
+def _group(record: Mapping[str, Any]) -> str:
+    key = str(record.get("group") or "other").lower()
+    return ALIASES.get(key, key)
 
 
 def _shown_unit(unit: str) -> str:
     """Information is in nats inside the package, and in bits where people read it."""
-    return {"nats": "bits", "nat": "bits", "1": "", "fraction": ""}.get(unit, unit)
+    return re.sub(r"\bnats?\b", "bits", unit)
 
 
 def _row(
@@ -125,7 +131,7 @@ def _cell(value: Mapping[str, Any] | None, column: Column, notes: dict[str, int]
         )
         return Cell("\N{EN DASH}", why=why, note=notes.setdefault(why, len(notes) + 1))
     n = int(finite(value.get("n")) or 1)
-    if column.unit == "bits":
+    if column.unit.startswith("bits"):
         mean, std = mean / NATS_PER_BIT, None if std is None else std / NATS_PER_BIT
     if n < 2:
         std = None

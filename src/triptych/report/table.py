@@ -17,9 +17,11 @@ GROUPS = {
     "retrieval": "Finding the partner",
     "reconstruction": "Rebuilding what is absent",
     "leakage": "Leakage between parts",
-    "robustness": "When modalities are missing",
+    "missing": "When modalities are missing",
     "cost": "Cost",
 }
+ALIASES = {"probes": "probe", "missing modalities": "missing", "resources": "cost"}
+MOST_COLUMNS = 14
 UNJUDGED = ("cost", "leakage")
 """Groups in which a baseline is no yardstick: doing nothing is cheap and leaks nothing."""
 
@@ -109,6 +111,19 @@ class Summary:
     seeds: int
     label: str = ""
     modalities: tuple[str, ...] = field(default=())
+
+    @property
+    def key_columns(self) -> tuple[int, ...]:
+        """Columns for one look: all when they are few, else two of each group."""
+        if len(self.columns) <= MOST_COLUMNS:
+            return tuple(range(len(self.columns)))
+        chosen: list[int] = []
+        for group in self.groups:
+            own = range(group.start, group.start + len(group.columns))
+            known = [at for at in own if any(row.cells[at].mean is not None for row in self.rows)]
+            judged = [at for at in known if self.columns[at].better] or known
+            chosen += sorted({judged[0], judged[len(judged) // 2]}) if judged else []
+        return tuple(chosen)
 
     @property
     def methods(self) -> tuple[Row, ...]:

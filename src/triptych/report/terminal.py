@@ -28,12 +28,15 @@ def text_table(summary: Summary, group: str | None = None) -> TextTable:
 
     Args:
         summary: From :func:`~triptych.report.summary.summarise`.
-        group: Only the columns of this group (``"probe"``, ``"retrieval"``, ...), else all.
+        group: All columns of this group (``"probe"``, ``"retrieval"``, ...); else the columns for
+            one look, two of each group where there are many.
 
     Returns:
         Plain strings. Names come from users, so print them as text, not as markup.
     """
-    kept = [i for i, column in enumerate(summary.columns) if group in (None, column.group)]
+    kept = list(summary.key_columns)
+    if group is not None:
+        kept = [i for i, column in enumerate(summary.columns) if column.group == group]
     columns = [summary.columns[i] for i in kept]
     header = ["method", *(f"{c.title} ({c.unit})" if c.unit else c.title for c in columns)]
     rows = []
