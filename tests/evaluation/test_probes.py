@@ -140,9 +140,9 @@ def test_errors_say_what_is_wrong():
         linear_probe(Z, np.full(20, "a"), Z, y)
     with pytest.raises(DataError, match="no test row"):
         knn_probe(Z, y, Z, np.full(20, "z"))
+    bad = Z.copy()
+    bad[3, 1] = np.nan
     with pytest.raises(DataError, match="row 3, column 1"):
-        bad = Z.copy()
-        bad[3, 1] = np.nan
         linear_probe(bad, y, Z, y)
     with pytest.raises(DataError, match="at most 500 classes, got 600"):
         linear_probe(np.zeros((600, 1)), np.arange(600), np.zeros((600, 1)), np.arange(600))

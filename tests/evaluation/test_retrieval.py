@@ -6,7 +6,6 @@ import pytest
 from scipy import sparse
 
 from triptych.errors import DataError, ParameterError, ShapeError
-
 from triptych.evaluation.retrieval import (
     Partners,
     content_ids,
@@ -140,9 +139,9 @@ def test_errors():
         retrieval(Z, Z[:2])
     with pytest.raises(DataError, match="query row 1 has no correct"):
         retrieval(Z, Z, np.diag([True, False, True]))
+    bad = Z.copy()
+    bad[2, 0] = np.inf
     with pytest.raises(DataError, match="not finite at row 2, column 0"):
-        bad = Z.copy()
-        bad[2, 0] = np.inf
         retrieval(bad, Z)
     with pytest.raises(ShapeError, match="correct: expected Partners"):
         retrieval(Z, Z, np.zeros((2, 2)))

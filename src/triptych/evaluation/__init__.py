@@ -1,7 +1,6 @@
 """How good a representation is: the same measures for every method, and honest baselines."""
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Not lazy, so that a function is found where its module has the same name; NumPy is all it costs.
 from triptych.evaluation.columns import COLUMNS, columns
@@ -12,6 +11,16 @@ from triptych.evaluation.reconstruction import reconstruct_absent, reconstructio
 from triptych.evaluation.resources import measure
 from triptych.evaluation.retrieval import Partners, first_rows, retrieval, same_partner
 from triptych.evaluation.robustness import drop_modalities, missing_curve
+from triptych.lazy import attribute
+
+if TYPE_CHECKING:
+    from triptych.evaluation.baselines import (
+        BestSingle,
+        Chance,
+        ConcatPCA,
+        ShuffledPairs,
+        default_baselines,
+    )
 
 # Their base class loads scikit-learn.
 _EXPORTS = {
@@ -48,10 +57,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _EXPORTS:
-        return getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return attribute(__name__, _EXPORTS, name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_EXPORTS])
+    return sorted(__all__)

@@ -1,0 +1,82 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from triptych.contracts.method import Capabilities
+from triptych.errors import CapabilityError, ParameterError
+from triptych.evaluation.robustness import drop_modalities, missing_curve
+from triptych.modalities import Modalities
+
+
+def three(n=400):
+    return Modalities({name: np.zeros((n, 1)) for name in "abc"})
+
+
+def stacked(X):
+    return np.stack([X.present[name] for name in X.names])
+
+
+def test_every_row_keeps_one_and_the_share_is_as_asked():
+    X = three(2000)
+    for share in (0.0, 0.3, 0.6, 0.9, 1.0):
+        kept = stacked(drop_modalities(X, share))
+        assert kept.any(axis=0).all()
+        # of three, all are lost with chance share³, and then one comes back
+        expected = share - share**3 / 3
+        # standard error of 6000 draws 0.0065, five of them
+        assert (~kept).mean() == pytest.approx(expected, abs=0.033)
+
+
+def test_what_is_missing_at_a_small_share_is_missing_at_a_larger():
+    X = three()
+    kept = [stacked(drop_modalities(X, share, 3)) for share in (0.2, 0.5, 0.8)]
+    assert not (kept[1] & ~kept[0]).any()
+    assert not (kept[2] & ~kept[1]).any()
+
+
+def test_absent_stays_absent_and_order_of_modalities_does_not_matter():
+    X = three().with_present({"a": np.arange(400) % 2 == 0, "b": np.arange(400) % 4 > 0})
+    X = X.with_present({"c": np.arange(400) % 4 == 0})
+    less = drop_modalities(X, 0.9, 1)
+    for name in "abc":
+        assert not (less.present[name] & ~X.present[name]).any()
+    assert (stacked(less).any(axis=0) == stacked(X).any(axis=0)).all()
+    turned = drop_modalities(X.select("c", "a", "b"), 0.9, 1)
+    for name in "abc":
+        np.testing.assert_array_equal(turned.present[name], less.present[name])
+
+
+class Sum:
+    """Fusion by the sum of what is present."""
+
+    capabilities = Capabilities(missing_at_transform=True)
+    panel = "fusion"
+    names_in_ = ("a", "b")
+
+    def transform(self, X):
+        return sum(np.where(X.present[m][:, None], X[m], 0) for m in X.names)
+
+
+def test_redundant_modalities_survive_and_one_that_is_alone_does_not():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 600)
+    signal, noise = np.eye(2)[y], np.zeros((600, 2))
+    both = Modalities({"a": signal, "b": 2 * signal})
+    found = missing_curve(Sum(), both[:300], y[:300], both[300:], y[300:], shares=(0, 0.9))
+    assert found.value == (1.0, 1.0)
+    one = Modalities({"a": signal, "b": noise})
+    found = missing_curve(Sum(), one[:300], y[:300], one[300:], y[300:], shares=(0, 0.9))
+    assert found.value[0] == 1
+    # a is lost in 0.09 + 0.81 / 2 = 0.495 of the rows, and half of those are guessed right
+    assert found.value[1] == pytest.approx(1 - 0.495 / 2, abs=0.1)
+    assert found.taken[0] == 0 and found.taken[1] == pytest.approx(0.495, abs=0.02)
+
+
+def test_errors():
+    X = three(4)
+    with pytest.raises(ParameterError, match="share"):
+        drop_modalities(X, 1.5)
+    model = SimpleNamespace(capabilities=Capabilities(), names_in_=("a",))
+    with pytest.raises(CapabilityError, match="needs every modality"):
+        missing_curve(model, X, [0, 1, 0, 1], X, [0, 1, 0, 1])
