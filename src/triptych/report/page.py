@@ -27,6 +27,7 @@ PANELS = {
     "coordination": "one comparable code per modality",
     "fission": "shared and private parts",
 }
+_BREAKS = r"(?<=[a-z]{2})(?=[A-Z][a-z])|(?<=[_/:,\N{RIGHTWARDS ARROW}])(?=\S)"
 _DIRECTION = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
 
 
@@ -104,7 +105,7 @@ def html(summary: Summary) -> str:
 
 def _breakable(text: str) -> Markup:
     """Let long names break where a reader would: before a capital, after an arrow or sign."""
-    parts = re.split(r"(?<=[a-z])(?=[A-Z])|(?<=[\N{RIGHTWARDS ARROW}_/.:,])(?=\S)", text)
+    parts = re.split(_BREAKS, text)
     return Markup("<wbr>").join(parts)
 
 
