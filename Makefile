@@ -54,7 +54,7 @@ clean:
 # torch comes first and by its exact version, so that no other package's wish for any torch
 # chooses the build. Without build isolation, since an isolated build would download its own
 # tools beyond the constraints.
-$(READY): pyproject.toml constraints.txt
+$(READY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "triptych needs Python 3.11 or newer; make PYTHON=python3.12 names another one")'
 	@[ "$$($(PY) --version 2>/dev/null)" = "$$($(PYTHON) --version)" ] || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing into $(VENV) (once; minutes, most of them for torch)"

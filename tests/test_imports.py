@@ -73,6 +73,12 @@ def test_every_exported_name_is_there(package: str) -> None:
         assert name in dir(module)
 
 
+@pytest.mark.parametrize("panel", PANELS)
+def test_every_file_of_a_panel_is_exported(panel: str) -> None:
+    files = {path.stem for path in (SOURCE / panel).glob("*.py") if path.stem[0] != "_"}
+    assert files == set(importlib.import_module(f"triptych.{panel}")._EXPORTS.values())
+
+
 def test_an_unknown_name_is_an_attribute_error_that_says_whose() -> None:
     with pytest.raises(AttributeError, match=r"module 'triptych\.fusion' has no attribute 'Nope'"):
         triptych.fusion.Nope  # noqa: B018
