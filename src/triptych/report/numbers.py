@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+MINUS = "\N{MINUS SIGN}"
 NATS_PER_BIT = math.log(2)
 _SCALES = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e5, " k"))
 
@@ -39,7 +39,7 @@ def show_pair(mean: float, std: float | None) -> tuple[str, str]:
             return head + letter, tail + letter if tail else ""
     places = _places(size)
     if 0 < size < 5e-4:
-        return f"{mean:.1g}".replace("-", MINUS, 1), "" if std is None else f"{std:.1g}"
+        return f"{mean:.1g}".replace("-", MINUS), "" if std is None else f"{std:.1g}"
     return _fixed(mean, places), "" if std is None else _fixed(std, places)
 
 

@@ -81,7 +81,7 @@ def html(summary: Summary) -> str:
     )
     environment.filters["breakable"] = _breakable
     template = environment.get_template("page.html.j2")
-    return template.render(
+    page = template.render(
         summary=summary,
         css=Markup(_css()),
         panels=PANELS,
@@ -101,6 +101,7 @@ def html(summary: Summary) -> str:
         blocks=[_block(summary, group) for group in summary.groups],
         complete=len(summary.key_columns) == len(summary.columns),
     )
+    return page.lstrip()
 
 
 def _breakable(text: str) -> Markup:

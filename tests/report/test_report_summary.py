@@ -1,0 +1,206 @@
+"""What the report says, tested as values."""
+
+import copy
+import math
+
+import pytest
+
+from triptych.errors import DataError
+from triptych.report import summarise, text_table
+from triptych.report.exhibits import read_exhibits, read_item
+from triptych.report.numbers import show, show_pair
+
+
+def cell(summary, row, key):
+    at = [c.key for c in summary.columns].index(key)
+    return next(r for r in summary.rows if r.name == row).cells[at]
+
+
+def tiny(values, baselines=(), better="higher", seeds=(0, 1, 2), group="Probes", unit=""):
+    """A comparison of one column: name to (mean, std)."""
+
+    def record(name, pair, panel):
+        value = {"mean": pair[0], "std": pair[1], "n": len(seeds)}
+        return {"name": name, "panel": panel, "status": "ok", "values": {"a": value}}
+
+    return {
+        "columns": [{"key": "a", "title": "A", "unit": unit, "better": better, "group": group}],
+        "rows": [record(n, p, "fusion") for n, p in values.items()]
+        + [record(n, p, "baseline") for n, p in dict(baselines).items()],
+        "data": {"name": "d", "label": "colour"},
+        "seeds": list(seeds),
+    }
+
+
+def test_marks_the_best_and_those_within_its_spread():
+    summary = summarise(tiny({"near": (0.89, 0.02), "top": (0.9, 0.01), "far": (0.8, 0.01)}))
+    assert [r.cells[0].mark for r in summary.rows] == ["tied", "best", ""]
+    assert "too close to call" in summary.lead
+
+
+def test_lower_is_better_where_the_column_says_so():
+    summary = summarise(tiny({"a": (3.0, 0.1), "b": (2.0, 0.1)}, better="lower"))
+    assert [r.cells[0].mark for r in summary.rows] == ["", "best"]
+    assert "b is best at reading colour from the codes" in summary.lead
+
+
+def test_a_column_without_direction_marks_nothing():
+    summary = summarise(tiny({"a": (3.0, 0.1), "b": (2.0, 0.1)}, better=None))
+    assert {r.cells[0].mark for r in summary.rows} == {""}
+    assert summary.findings == ()
+
+
+def test_a_baseline_that_nobody_clearly_beats_is_named_in_the_lead():
+    summary = summarise(tiny({"a": (0.9, 0.02)}, {"plain": (0.89, 0.0), "chance": (0.1, 0.0)}))
+    assert [r.cells[0].mark for r in summary.rows] == ["best", "unbeaten", ""]
+    assert "mind plain: that baseline is not clearly beaten" in summary.lead
+    assert "No method clearly beats the baseline plain (0.890 ± 0.000)" in summary.findings[0].text
+
+
+def test_a_cheap_baseline_is_no_yardstick_of_cost():
+    summary = summarise(
+        tiny({"a": (9.0, 0.1)}, {"chance": (0.0, 0.0)}, "lower", group="Resources")
+    )
+    assert [r.cells[0].mark for r in summary.rows] == ["best", ""]
+
+
+def test_one_seed_says_that_the_spread_is_unknown():
+    summary = summarise(tiny({"a": (0.9, 0.0), "b": (0.8, 0.0)}, seeds=(0,)))
+    assert "spread is not known" in summary.caution
+    assert summary.rows[0].cells[0].spread == ""
+    assert "Clearly" not in summary.findings[0].text
+
+
+def test_nats_are_shown_as_bits():
+    summary = summarise(tiny({"a": (math.log(2) * 3, math.log(2))}, unit="nats per token"))
+    assert summary.columns[0].unit == "bits per token"
+    assert summary.rows[0].cells[0].mean == pytest.approx(3)
+    assert summary.findings[0].value == "3.00 ± 1.00 bits per token"
+
+
+def test_what_does_not_apply_keeps_its_reason_once(comparison):
+    summary = summarise(comparison)
+    absent = cell(summary, "CCA", "r2")
+    assert absent.mean is None and absent.text == "–"
+    assert summary.notes[absent.note - 1] == "does not apply because it has no decoder"
+    assert len(set(summary.notes)) == len(summary.notes) == 2
+
+
+def test_not_a_number_is_no_value(comparison):
+    comparison["rows"][1]["values"]["r1"] = {"mean": math.nan, "std": None, "n": 3}
+    comparison["rows"][1]["values"].pop("r10")
+    summary = summarise(comparison)
+    assert cell(summary, "CLIP", "r1").why == "the result was not a finite number"
+    assert cell(summary, "CLIP", "r10").why == "not measured"
+    assert cell(summary, "SharedPrivate", "r1").mark == "best"
+
+
+def test_reading_of_the_whole_record(comparison):
+    summary = summarise(comparison)
+    assert summary.lead.startswith("4 of 5 methods ran beside 4 baselines on glyphs: 47,000 rows")
+    assert "CLIP is best at finding the partner" in summary.lead
+    assert "DCCAE failed and is not judged." in summary.lead
+    found = {f.group: f for f in summary.findings}
+    assert list(found) == ["probe", "retrieval", "reconstruction", "leakage", "cost"]
+    assert found["retrieval"].winner == "CLIP"
+    assert "all 4 columns" in found["retrieval"].text
+    assert found["leakage"].text == "Only SharedPrivate has a value here; the notes say why."
+    assert found["cost"].value == "2.10 ± 0.01 s"
+    assert summary.created == "2026-03-01 12:00 UTC"
+
+
+def test_summary_leaves_the_record_as_it_was(comparison):
+    before = copy.deepcopy(comparison)
+    summarise(comparison)
+    assert repr(comparison) == repr(before)
+
+
+def test_all_failed_and_nothing_at_all():
+    record = tiny({"a": (1.0, 0.0)})
+    record["rows"][0] |= {"status": "failed", "why": None}
+    summary = summarise(record)
+    assert "Every method failed, so there is nothing to compare" in summary.lead
+    assert summary.rows[0].why == "no reason was recorded"
+    assert summarise({"columns": [], "rows": []}).findings == ()
+
+
+@pytest.mark.parametrize("bad", [None, [], {"rows": []}, {"columns": [{}], "rows": [3]}])
+def test_refuses_what_is_no_comparison(bad):
+    with pytest.raises(DataError, match="columns|compare wrote"):
+        summarise(bad)
+
+
+def test_many_columns_leave_two_of_each_kind_for_one_look():
+    record = tiny({"a": (0.5, 0.0)})
+    groups = ["Probes", "Retrieval", "Resources"]
+    record["columns"] = [
+        {"key": f"{g}{i}", "title": f"{g}{i}", "better": "higher", "group": g}
+        for g in groups
+        for i in range(6)
+    ]
+    value = {"mean": 0.5, "std": 0.0, "n": 3}
+    record["rows"][0]["values"] = {c["key"]: value for c in record["columns"]}
+    summary = summarise(record)
+    assert [summary.columns[i].key for i in summary.key_columns] == [
+        *("Probes0", "Probes3"),
+        *("Retrieval0", "Retrieval3"),
+        *("Resources0", "Resources3"),
+    ]
+    assert len(text_table(summary).header) == 7
+    assert len(text_table(summary, "retrieval").header) == 7
+
+
+def test_text_table_is_rectangular_and_explains_its_signs(comparison):
+    table = text_table(summarise(comparison))
+    assert {len(row) for row in table.rows} == {len(table.header)}
+    rows = {row[0]: row for row in table.rows}
+    assert "★ 0.431 ± 0.008" in rows["CLIP"]
+    assert rows["DCCAE"][1] == "failed"
+    assert any(note.startswith("[1] does not apply") for note in table.notes)
+    assert any(note.startswith("DCCAE failed: TrainingError") for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (0.0, "0"),
+        (0.4314, "0.431"),
+        (1.0, "1.000"),
+        (-0.25, "−0.250"),
+        (31.24, "31.2"),
+        (988.0, "988"),
+        (65536, "65,536"),
+        (842113, "842 k"),
+        (1.31072e6, "1.31 M"),
+        (2e-5, "2e−05"),
+        (-0.0001, "−0.0001"),
+    ],
+)
+def test_numbers_keep_three_digits(value, told):
+    assert show(value) == told
+
+
+def test_spread_is_rounded_where_the_mean_is():
+    assert show_pair(31.24, 0.512) == ("31.2", "0.5")
+    assert show_pair(1.31e6, 2e4) == ("1.31 M", "0.02 M")
+
+
+def test_exhibits_leave_out_what_is_not_finite():
+    shown = read_exhibits(
+        {
+            "history": {"train": {"b": [1.0], "loss": [None, 2.0]}, "valid": {}},
+            "correlations": [[0.9, None], [0.5]],
+            "map": {"xy": [[0, 0], [math.nan, 1]], "labels": ["a", "b"]},
+            "missing": {"share": [0.5, 0], "accuracy": [0.4, 0.9]},
+        }
+    )
+    assert [c.term for c in shown.curves] == ["loss", "b"]
+    assert shown.correlations == (0.9, 0.5)
+    assert shown.code_map.labels == ("a",)
+    assert shown.missing == ((0.0, 0.9), (0.5, 0.4))
+    assert not read_exhibits({}) and not read_exhibits(None)
+
+
+@pytest.mark.parametrize("png", ["", "not base64!", "aGVsbG8="])
+def test_a_picture_that_is_no_png_becomes_words(png):
+    assert read_item({"kind": "image", "png": png}).text == "(picture unreadable)"
