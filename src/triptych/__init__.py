@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from triptych import information as information
     from triptych import losses as losses
     from triptych import report as report
-    from triptych import testing as testing
-    from triptych.catalog import load as load
-    from triptych.comparison import compare as compare
     from triptych.dataset import Dataset as Dataset
     from triptych.modalities import Modalities as Modalities
     from triptych.training.settings import Training as Training
@@ -32,7 +29,6 @@ _EXPORTS = {
     "Dataset": "dataset",
     "Modalities": "modalities",
     "Training": "training.settings",
-    "compare": "comparison",
     "coordination": "coordination",
     "datasets": "datasets",
     "errors": "errors",
@@ -40,10 +36,8 @@ _EXPORTS = {
     "fission": "fission",
     "fusion": "fusion",
     "information": "information",
-    "load": "catalog",
     "losses": "losses",
     "report": "report",
-    "testing": "testing",
 }
 
 __all__ = [*_EXPORTS, "__version__"]

@@ -48,9 +48,9 @@ class Dataset:
                 raise DataError(
                     f"split {name!r}: rows are 'train', 'valid', 'test' or ''; got {unknown[:3]}."
                 )
-        for word, values in (("ids", self.ids), ("groups", self.groups)):
-            if values is not None and len(values) != n:
-                raise ShapeError(f"{word}: expected {n} entries, got {len(values)}.")
+        for word, entries in (("ids", self.ids), ("groups", self.groups)):
+            if entries is not None and len(entries) != n:
+                raise ShapeError(f"{word}: expected {n} entries, got {len(entries)}.")
         if self.ids is not None and len(np.unique(self.ids)) != n:
             ids, counts = np.unique(self.ids, return_counts=True)
             raise DataError(f"ids: expected unique ids, got {ids[counts > 1][0]!r} twice.")

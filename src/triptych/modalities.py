@@ -255,7 +255,8 @@ class Modalities:
         base = np.arange(self._base_rows, dtype=np.intp)
         if self._rows is not None:
             base = base[self._rows]
-        return base[key]
+        chosen: NDArray[np.intp] = base[key]
+        return chosen
 
     def select(self, *names: str) -> Modalities:
         """Only these modalities, in the order named."""

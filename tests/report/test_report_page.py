@@ -156,7 +156,7 @@ def test_labels_of_any_script_draw_without_a_warning(comparison, tmp_path, recwa
 def test_an_unwritable_place_is_said_and_the_old_page_stays(comparison, tmp_path, monkeypatch):
     path = tmp_path / "index.html"
     path.write_text("old")
-    with pytest.raises(FileError, match="cannot write the report to .*in the way"):
+    with pytest.raises(FileError, match=r"cannot write the report to .*in the way"):
         render(comparison, tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot write the report"):
@@ -166,7 +166,7 @@ def test_an_unwritable_place_is_said_and_the_old_page_stays(comparison, tmp_path
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(FileError, match="No space left on device.*unchanged"):
+    with pytest.raises(FileError, match=r"No space left on device.*unchanged"):
         render(comparison, path)
     assert path.read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "index.html"]

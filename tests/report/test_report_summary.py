@@ -126,7 +126,7 @@ def test_all_failed_and_nothing_at_all():
 
 @pytest.mark.parametrize("bad", [None, [], {"rows": []}, {"columns": [{}], "rows": [3]}])
 def test_refuses_what_is_no_comparison(bad):
-    with pytest.raises(DataError, match="columns|compare wrote"):
+    with pytest.raises(DataError, match=r"columns|compare wrote"):
         summarise(bad)
 
 

@@ -1,0 +1,1 @@
+"""What every method promises, and how it is saved."""

@@ -317,13 +317,13 @@ class Method(BaseEstimator):
 
     def _restore(self, learnt: Mapping[str, Any]) -> None:
         """Take back what :meth:`_learnt` gave."""
-        vars(self).update(learnt)
+        for name, value in learnt.items():
+            setattr(self, name, value)
 
     def save(self, path: str | Path) -> None:
         """Write a folder ``path`` with ``manifest.json`` and ``arrays.safetensors``.
 
-        Writing is atomic: a crash leaves the old model or the new one. Read it back with
-        :func:`triptych.load`.
+        Writing is atomic: a crash leaves the old model or the new one.
 
         Raises:
             NotFittedError: Before ``fit``.

@@ -144,7 +144,7 @@ def read(
         arrays = from_bytes(blob)
     except SafetensorError as error:
         raise PersistenceError(f"{folder / ARRAYS} cannot be read: {error}.") from error
-    given = {name: fn for name, fn in (factories or {}).items()}
+    given = dict((factories or {}).items())
     given.update({qualified_name(fn): fn for fn in (factories or {}).values()})
     own = {cls.__name__: cls for cls in classes}
     return Saved(

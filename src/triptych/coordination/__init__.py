@@ -9,10 +9,7 @@ from typing import Any
 
 from triptych.lazy import attribute
 
-_EXPORTS = {
-    "CCA": "cca",
-    "CLIP": "clip",
-}
+_EXPORTS: dict[str, str] = {}
 
 __all__ = list(_EXPORTS)
 

@@ -9,9 +9,7 @@ from typing import Any
 
 from triptych.lazy import attribute
 
-_EXPORTS = {
-    "SharedPrivate": "shared_private",
-}
+_EXPORTS: dict[str, str] = {}
 
 __all__ = list(_EXPORTS)
 

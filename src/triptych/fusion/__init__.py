@@ -9,9 +9,7 @@ from typing import Any
 
 from triptych.lazy import attribute
 
-_EXPORTS = {
-    "MultimodalAutoencoder": "multimodal_autoencoder",
-}
+_EXPORTS: dict[str, str] = {}
 
 __all__ = list(_EXPORTS)
 

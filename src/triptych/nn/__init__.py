@@ -1,0 +1,1 @@
+"""Pieces of networks: what turns data into tensors and back."""

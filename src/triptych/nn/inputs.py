@@ -33,7 +33,9 @@ def _moments(
         if shift is None:  # squares about a typical value do not cancel
             shift = block.mean(axis=axis, keepdims=True)
         block = block - shift
-        count += block.size // int(np.prod([s for i, s in enumerate(block.shape) if i not in axis]))
+        count += block.size // int(
+            np.prod([s for i, s in enumerate(block.shape) if i not in axis])
+        )
         total = total + block.sum(axis=axis)
         square = square + (block**2).sum(axis=axis)
     mean = np.asarray(total) / count
@@ -129,9 +131,9 @@ class ImageInput:
         """Back to the units of the data, cut to the range seen, (n, c, h, w)."""
         images = values.cpu().numpy() * self.scale[:, None, None] + self.mean[:, None, None]
         images = np.clip(images, self.low, self.high)
-        if self.integer and 0 <= self.low and self.high <= 255:
-            return np.round(images).astype(np.uint8)
-        return images.astype(np.float32)
+        if self.integer and self.low >= 0 and self.high <= 255:
+            return np.asarray(np.round(images), dtype=np.uint8)
+        return np.asarray(images, dtype=np.float32)
 
 
 @register

@@ -143,7 +143,8 @@ def code_map(codes: CodeMap | None, name: str) -> Picture | None:
     if codes is None:
         return None
     xy, labels = np.array(codes.xy), np.array(codes.labels, dtype=object)
-    frequent = [label for label, _ in Counter(codes.labels).most_common(len(PALETTE)) if label]
+    common = Counter(label for label in codes.labels if label).most_common(len(PALETTE))
+    frequent = sorted(label for label, _ in common)  # the same label looks the same in every map
     with matplotlib.rc_context(_STYLE):
         fig, ax = _canvas(4.6, 4.2)
         rest = ~np.isin(labels, frequent)

@@ -1,0 +1,1 @@
+"""Training: settings, batches and the record of the loss."""

@@ -156,9 +156,7 @@ def content_ids(data: Any, present: NDArray[np.bool_]) -> NDArray[np.int64]:
         keys = [v if isinstance(v, str) or v is None else v.tobytes() for v in data]
     else:
         csr = data.tocsr()
-        keys = [
-            (csr[i].indices.tobytes(), csr[i].data.tobytes()) for i in range(n)
-        ]
+        keys = [(csr[i].indices.tobytes(), csr[i].data.tobytes()) for i in range(n)]
     seen: dict[Any, int] = {}
     ids = np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
     absent = ~present

@@ -37,7 +37,9 @@ class History:
     ) -> History:
         """A copy with one more epoch."""
 
-        def longer(old: dict[str, list[float]], new: Mapping[str, float]) -> dict[str, list[float]]:
+        def longer(
+            old: dict[str, list[float]], new: Mapping[str, float]
+        ) -> dict[str, list[float]]:
             return {k: [*old.get(k, []), float(v)] for k, v in new.items()}
 
         return History(longer(self.train, train), longer(self.valid, valid), best)
