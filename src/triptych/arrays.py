@@ -1,4 +1,4 @@
-"""The one gate for arrays of users: what enters the package is checked here, and named when bad."""
+"""The one gate for arrays of users: what enters is checked here, and named when bad."""
 
 from __future__ import annotations
 

@@ -346,7 +346,7 @@ def take_rows(values: Any, rows: NDArray[np.intp] | slice | None) -> Any:
 
 
 def check_rows_finite(X: Modalities) -> None:
-    """Check NaN and infinity also in memory-mapped data, block by block; Dask is left to its own."""
+    """Check memory-mapped data for NaN and infinity, block by block; Dask data are not read."""
     for name in X.names:
         values = X._data[name]
         if not is_lazy(values) or is_dask(values):

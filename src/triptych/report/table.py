@@ -173,9 +173,9 @@ def marked(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
                 marks[row.anchor, at] = "tied"
         for row in rows:
             measured = row.baseline and row.cells[at].mean is not None
-            if measured and column.group not in UNJUDGED:
-                if not clearly_better(best, row.cells[at], column.better):
-                    marks[row.anchor, at] = "unbeaten"
+            judged = measured and column.group not in UNJUDGED
+            if judged and not clearly_better(best, row.cells[at], column.better):
+                marks[row.anchor, at] = "unbeaten"
     return tuple(
         replace(
             row,
