@@ -38,6 +38,7 @@ def loaded_by(code: str) -> set[str]:
     [
         "import triptych",
         "import triptych; triptych.Modalities, triptych.Dataset, triptych.errors, dir(triptych)",
+        "import triptych.catalog",
         "import triptych.fusion, triptych.coordination, triptych.fission, triptych.information",
     ],
 )

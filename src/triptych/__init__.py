@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from triptych import information as information
     from triptych import losses as losses
     from triptych import report as report
+    from triptych.catalog import load as load
     from triptych.dataset import Dataset as Dataset
     from triptych.modalities import Modalities as Modalities
     from triptych.training.settings import Training as Training
@@ -36,6 +37,7 @@ _EXPORTS = {
     "fission": "fission",
     "fusion": "fusion",
     "information": "information",
+    "load": "catalog",
     "losses": "losses",
     "report": "report",
 }

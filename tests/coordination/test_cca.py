@@ -1,0 +1,167 @@
+"""CCA against a reference written plainly, known truths, and what it must survive."""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV, cross_val_score
+
+import triptych
+from triptych.coordination import CCA
+from triptych.errors import (
+    DataError,
+    DegenerateDataWarning,
+    ModalityError,
+    NotFittedError,
+    ParameterError,
+    PersistenceError,
+    ShapeError,
+)
+
+
+def pair(n=200, p=5, q=4, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p))
+    Y = X[:, :q] @ rng.normal(size=(q, q)) + rng.normal(size=(n, q))
+    return {"a": X, "b": Y}
+
+
+def reference(A, B):
+    Qa, _ = np.linalg.qr(A - A.mean(axis=0))
+    Qb, _ = np.linalg.qr(B - B.mean(axis=0))
+    return np.linalg.svd(Qa.T @ Qb, compute_uv=False)
+
+
+def test_equals_qr_and_svd():
+    X = pair()
+    np.testing.assert_allclose(CCA().fit(X).correlations_, reference(*X.values()), rtol=1e-10)
+
+
+def test_condition_of_a_million():
+    rng = np.random.default_rng(1)
+    X = pair()
+    U, _ = np.linalg.qr(rng.normal(size=(5, 5)))
+    bent = {"a": X["a"] @ (U * np.logspace(0, -6, 5)) @ U.T, "b": X["b"]}
+    rho = reference(*X.values())  # invertible maps change nothing
+    np.testing.assert_allclose(CCA().fit(bent).correlations_, rho, rtol=1e-6)
+
+
+def test_repeated_and_constant_columns_change_nothing():
+    X = pair()
+    wide = np.column_stack([X["a"], X["a"][:, 0], np.full(200, 7.0)])
+    model = CCA().fit({"a": wide, "b": X["b"]})
+    assert model.rank_["a"] == 5
+    np.testing.assert_allclose(model.correlations_, reference(*X.values()), rtol=1e-10)
+    assert np.isfinite(model.weights_["a"]).all()
+    assert (model.loadings_["a"][-1] == 0).all()
+
+
+@pytest.mark.parametrize("factor", [1e150, 1e-150])
+def test_extreme_scales(factor):
+    X = pair()
+    rho = CCA().fit({"a": X["a"] * factor, "b": X["b"]}).correlations_
+    np.testing.assert_allclose(rho, reference(*X.values()), rtol=1e-10)
+
+
+def test_canonical_constraints():
+    X = pair()
+    model = CCA().fit(X)
+    Z = model.transform(X)
+    joint = np.cov(np.column_stack([Z["a"], Z["b"]]).T)
+    np.testing.assert_allclose(joint[:4, :4], np.eye(4), atol=1e-10)
+    np.testing.assert_allclose(joint[:4, 4:], np.diag(model.correlations_), atol=1e-10)
+
+
+def test_more_columns_than_rows_warns_and_stays_finite():
+    with pytest.warns(DegenerateDataWarning, match="ridge"):
+        model = CCA().fit(pair(n=6, p=10, q=8))
+    np.testing.assert_allclose(model.correlations_, 1.0)
+    shrunk = CCA(ridge=0.5).fit(pair(n=6, p=10, q=8)).correlations_
+    assert (shrunk < 1).all()
+
+
+def test_ridge_is_the_regularised_eigenproblem():
+    X = pair()
+    A, B = (v - v.mean(axis=0) for v in X.values())
+    A, B = A / A.std(axis=0, ddof=1), B / B.std(axis=0, ddof=1)
+    Saa, Sbb, Sab = A.T @ A / 199 + 0.3 * np.eye(5), B.T @ B / 199 + 0.3 * np.eye(4), A.T @ B / 199
+    eig = np.linalg.eigvals(np.linalg.solve(Saa, Sab) @ np.linalg.solve(Sbb, Sab.T))
+    expected = np.sqrt(np.sort(eig.real)[::-1][:4])
+    np.testing.assert_allclose(CCA(ridge=0.3).fit(X).correlations_, expected, rtol=1e-8)
+
+
+def test_recovers_known_correlations():
+    rng, n = np.random.default_rng(2), 20_000
+    rho = np.array([0.9, 0.5])
+    A = rng.normal(size=(n, 2))
+    B = rho * A + np.sqrt(1 - rho**2) * rng.normal(size=(n, 2))
+    error = np.abs(CCA().fit({"a": A, "b": B @ [[2, 1], [0, 3]]}).correlations_ - rho)
+    assert (error < 3 * (1 - rho**2) / np.sqrt(n)).all()
+
+
+def test_pictures_and_words_with_absent_rows():
+    rng = np.random.default_rng(0)
+    dark = rng.integers(0, 2, size=40)
+    images = (dark[:, None, None, None] * 200 + rng.integers(0, 40, (40, 1, 3, 3))).astype("uint8")
+    words = [
+        None if i == 3 else ("black night" if d == 0 else "bright day") for i, d in enumerate(dark)
+    ]
+    model = CCA(1, ridge=0.1).fit({"image": images, "text": words})
+    Z = model.transform({"image": images, "text": words})
+    assert not Z.present["text"][3]
+    found, _ = model.retrieve({"text": ["bright day"]}, among={"image": images}, k=5)
+    assert dark[found[0]].all()
+
+
+def test_works_with_scikit_learn():
+    X = triptych.Modalities(pair())
+    assert cross_val_score(CCA(2), X, cv=3).mean() > 0.5
+    search = GridSearchCV(CCA(2), {"ridge": [0.0, 100.0]}, cv=3).fit(X)
+    assert search.best_params_["ridge"] == 0.0
+
+
+def test_saved_and_loaded_codes_are_equal(tmp_path):
+    X = pair()
+    model = CCA(2).fit(X)
+    model.save(tmp_path / "m")
+    model.save(tmp_path / "m")
+    again = triptych.load(tmp_path / "m")
+    assert again.transform(X)["a"].tobytes() == model.transform(X)["a"].tobytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m"]
+    arrays = tmp_path / "m" / "arrays.safetensors"
+    arrays.write_bytes(arrays.read_bytes()[:-1])
+    with pytest.raises(PersistenceError, match="altered or cut short"):
+        triptych.load(tmp_path / "m")
+
+
+def test_refuses_to_replace_a_folder_of_other_things(tmp_path):
+    (tmp_path / "diary.txt").write_text("mine")
+    with pytest.raises(PersistenceError, match="holds other things"):
+        CCA().fit(pair()).save(tmp_path)
+    assert (tmp_path / "diary.txt").read_text() == "mine"
+
+
+def test_bad_input_is_named():
+    X = pair()
+    holes = X["a"].copy()
+    holes[3, 1] = np.nan
+    with pytest.raises(DataError, match=r"'a'.*NaN at row 3, column 1"):
+        CCA().fit({**X, "a": holes})
+    with pytest.raises(ModalityError, match="at least 2 modalities"):
+        CCA().fit({"a": X["a"]})
+    with pytest.raises(ModalityError, match="have names"):
+        CCA().fit([X["a"], X["b"]])
+    with pytest.raises(ShapeError, match="'a' 200, 'b' 100"):
+        CCA().fit({"a": X["a"], "b": X["b"][:100]})
+    with pytest.raises(DataError, match="at least 2 rows"):
+        CCA().fit({m: v[:1] for m, v in X.items()})
+    with pytest.raises(DataError, match="every column is constant"):
+        CCA().fit({**X, "a": np.ones((200, 2))})
+    with pytest.raises(ParameterError, match=r"at most 4, the rank"):
+        CCA(5).fit(X)
+    with pytest.raises(ParameterError, match="ridge"):
+        CCA(ridge=-1).fit(X)
+    with pytest.raises(NotFittedError, match="call fit"):
+        CCA().transform(X)
+    with pytest.raises(ModalityError, match="unknown modality 'c'"):
+        CCA().fit(X).transform({"c": X["a"]})
+    with pytest.raises(ShapeError, match="fitted as vector"):
+        CCA().fit(X).transform({"a": X["b"]})
