@@ -1,0 +1,229 @@
+"""What a fitted method has to show beside its figures: curves, examples, a map of its codes."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triptych.arrays import is_sparse
+from triptych.dataset import Dataset
+from triptych.errors import CapabilityError, DataError
+from triptych.evaluation.codes import comparable, read_codes, usable_rows
+from triptych.evaluation.evaluate import curve_of
+from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
+from triptych.modalities import Modalities
+from triptych.neighbours import nearest
+from triptych.seeding import generator
+
+EXAMPLES = 6
+FOUND = 5
+POINTS = 600
+CORRELATIONS = 100
+VALUES = 96
+
+
+def gather(
+    model: Any, test: Dataset, values: Mapping[str, Any], label: str | None
+) -> tuple[dict[str, Any], list[str]]:
+    """All that one fitted method has to show, as plain values.
+
+    The rows shown are drawn once for the data, so that methods can be compared on the same ones.
+
+    Args:
+        model: Fitted method.
+        test: Rows to show.
+        values: What :func:`triptych.evaluation.evaluate` said of it.
+        label: Label that colours the map.
+
+    Returns:
+        The extras by name, only those that there are; and what went wrong on the way, in words.
+    """
+    data = Dataset(
+        test.X.select(*(m for m in test.X.names if m in model.names_in_)),
+        labels=test.labels,
+        groups=test.groups,
+    )
+    makers: dict[str, Callable[[], Any]] = {
+        "history": lambda: _history(model),
+        "correlations": lambda: _correlations(model),
+        "retrieval": lambda: _retrievals(model, data),
+        "reconstructions": lambda: _reconstructions(model, data.X),
+        "map": lambda: _map(model, data, label),
+        "missing": lambda: _missing(values),
+    }
+    extras, troubles = {}, []
+    for name, make in makers.items():
+        try:
+            made = make()
+        except (CapabilityError, DataError):
+            continue  # it does not apply, and the table says why
+        except Exception as error:  # a picture that cannot be drawn must not cost the figures
+            troubles.append(f"no {name} to show: {type(error).__name__}: {error}")
+            continue
+        if made:
+            extras[name] = made
+    return extras, troubles
+
+
+def item(value: Any, form: str, scale: tuple[float, float] = (0.0, 255.0)) -> dict[str, Any]:
+    """One sample as it stands in the record.
+
+    Args:
+        value: The sample: a str, an image (c, h, w), or numbers of any shape.
+        form: Its kind's form.
+        scale: Values of an image that are black and white.
+    """
+    if form == "text":
+        return {"kind": "text", "text": str(value)}
+    if is_sparse(value):
+        value = value.toarray()
+    array = np.asarray(value, dtype=np.float64)
+    if form == "image":
+        return {"kind": "image", "png": _png(array, scale)}
+    if form == "sequence":
+        array = array.mean(axis=0)
+    flat = array.ravel()
+    some = np.linspace(0, len(flat) - 1, min(len(flat), VALUES)).round().astype(int)
+    return {"kind": "vector", "values": [float(f"{v:.4g}") for v in flat[some]]}
+
+
+def _png(image: NDArray[np.float64], scale: tuple[float, float]) -> str:
+    from PIL import Image
+
+    low, high = scale
+    grey = np.clip((image - low) / ((high - low) or 1.0) * 255, 0, 255).round().astype(np.uint8)
+    pixels = grey.transpose(1, 2, 0) if len(grey) == 3 else grey[0]  # (h, w, 3) or (h, w)
+    stored = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(stored, "PNG", optimize=True)
+    return base64.b64encode(stored.getvalue()).decode("ascii")
+
+
+def _items(X: Modalities, name: str, rows: Any, like: Modalities | None = None) -> list[Any]:
+    """Items of some rows; pictures are scaled as those of ``like``."""
+    values, form = X[rows][name], X.kind(name).form
+    scale = image_scale(like or X, name) if form == "image" else (0.0, 1.0)
+    return [item(values[i], form, scale) for i in range(len(rows))]
+
+
+def image_scale(X: Modalities, name: str) -> tuple[float, float]:
+    """Values that are black and white: the type's range for integers, else those of the data."""
+    rows = np.flatnonzero(X.present[name])[:POINTS]
+    values = np.asarray(X[rows][name])
+    if values.dtype.kind in "ui":
+        return 0.0, float(max(255, values.max(initial=0)))
+    low, high = float(values.min(initial=0.0)), float(values.max(initial=1.0))
+    return low, high
+
+
+def _draw(rows: NDArray[np.intp], how_many: int, purpose: str) -> NDArray[np.intp]:
+    if len(rows) <= how_many:
+        return rows
+    return np.sort(generator(0, purpose).choice(rows, how_many, replace=False))
+
+
+def _history(model: Any) -> dict[str, Any]:
+    history = getattr(model, "history_", None)
+    if history is None:
+        return {}
+    return {
+        "train": {term: list(v) for term, v in history["train"].items()},
+        "valid": {term: list(v) for term, v in history["valid"].items()},
+        "best_epoch": getattr(history, "best_epoch", None),
+    }
+
+
+def _correlations(model: Any) -> list[float]:
+    found = np.asarray(getattr(model, "correlations_", ()), dtype=np.float64)
+    return [float(r) for r in found.ravel()[:CORRELATIONS]] if found.ndim == 1 else []
+
+
+def _missing(values: Mapping[str, Any]) -> dict[str, Any]:
+    curve = curve_of(values)
+    return {} if curve is None else {"share": list(curve.share), "accuracy": list(curve.value)}
+
+
+def _retrievals(model: Any, data: Dataset) -> list[dict[str, Any]]:
+    out = []
+    for a, b in permutations(data.X.names, 2):
+        rows = first_rows(data.groups, data.X.present[a] & data.X.present[b])
+        if len(rows) <= FOUND:
+            continue
+        some = data.X.select(a, b)[rows]
+        # As in the measures: codes of one modality each, so that what is shown is what counts.
+        za, zb = comparable(model, some, a), comparable(model, some, b)
+        if za.shape[1] != zb.shape[1]:
+            continue
+        partners = same_partner(some, a, b)
+        ranks = retrieval(za, zb, partners).ranks
+        asked = _draw(np.arange(len(rows)), EXAMPLES, "queries")
+        indices, cosines = nearest(za[asked], zb, FOUND)
+        queries, truths = _items(some, a, asked), _items(some, b, asked)
+        examples = []
+        for i, row in enumerate(asked):
+            right = partners.tile(slice(row, row + 1))[0]
+            found = [
+                {"item": shown, "correct": bool(right[j]), "similarity": float(s)}
+                for shown, j, s in zip(
+                    _items(some, b, indices[i]), indices[i], cosines[i], strict=True
+                )
+            ]
+            examples.append(
+                {
+                    "query": queries[i],
+                    "truth": truths[i],
+                    "found": found,
+                    "rank": int(ranks[row]),
+                }
+            )
+        out.append({"query_modality": a, "target_modality": b, "examples": examples})
+    return out
+
+
+def _reconstructions(model: Any, X: Modalities) -> list[dict[str, Any]]:
+    if not model.capabilities.reconstructs or len(X.names) < 2:
+        return []
+    out = []
+    for absent in X.names:
+        others = [name for name in X.names if name != absent]
+        whole = np.all(list(X.present.values()), axis=0)
+        rows = _draw(np.flatnonzero(whole), EXAMPLES, "rebuilt")
+        if not len(rows):
+            continue
+        given = X.select(*others)
+        rebuilt = model.reconstruct(given[rows]).select(absent)
+        shown = [_items(given, name, rows) for name in others]
+        truth = _items(X, absent, rows)
+        made = _items(rebuilt, absent, np.arange(len(rows)), X)
+        out.append(
+            {
+                "absent": absent,
+                "given": others,
+                "examples": [
+                    {"given": [g[i] for g in shown], "truth": truth[i], "rebuilt": made[i]}
+                    for i in range(len(rows))
+                ],
+            }
+        )
+    return out
+
+
+def _map(model: Any, data: Dataset, label: str | None) -> dict[str, Any]:
+    rows = _draw(np.flatnonzero(usable_rows(model, data.X)), POINTS, "map")
+    if len(rows) < 3:
+        return {}
+    codes = read_codes(model, data.X[rows])
+    Z = codes.joined(codes)
+    Z = Z - Z.mean(axis=0)
+    U, s, _ = np.linalg.svd(Z, full_matrices=False)
+    xy = np.zeros((len(rows), 2))
+    xy[:, : min(2, len(s))] = (U * s)[:, :2]
+    names = [""] * len(rows)
+    if label is not None and label in data.labels:
+        names = [str(v) for v in np.asarray(data.labels[label])[rows]]
+    return {"xy": [[float(f"{v:.4g}") for v in point] for point in xy], "labels": names}
