@@ -1,0 +1,230 @@
+"""``triptych compare`` and ``triptych report``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from triptych.cli.ground import (
+    AsJson,
+    Data,
+    Debug,
+    Faces,
+    Label,
+    Modality,
+    Settings,
+    Split,
+    console,
+    emit,
+    guarded,
+    parse_settings,
+    read_data,
+)
+from triptych.errors import FileError, ParameterError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from triptych.comparison import Step
+    from triptych.report import Summary
+
+# What --quick is: chosen so that everything on the glyphs takes under 4 minutes on 2 cores.
+QUICK_FACES = 3
+QUICK_EPOCHS = 8
+QUICK: Mapping[str, Mapping[str, Any]] = {
+    "CLIP": {"training__epochs": 12},
+    "MultimodalAutoencoder": {"training__epochs": 8},
+    "SharedPrivate": {"training__epochs": 8},
+}
+
+Seeds = Annotated[
+    int, typer.Option("--seeds", min=1, help="How often each method is run, with seeds 0, 1, ...")
+]
+
+
+@guarded
+def compare(
+    data: Data,
+    methods: Annotated[
+        str | None,
+        typer.Option("--methods", metavar="A,B", help="Only these methods; all if left out."),
+    ] = None,
+    label: Label = None,
+    split: Split = None,
+    modality: Modality = None,
+    seeds: Seeds = 1,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Minutes instead of hours: few epochs, three faces.")
+    ] = False,
+    faces: Faces = None,
+    settings: Settings = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the report goes.")
+    ] = Path("report"),
+    resume: Annotated[
+        bool, typer.Option(help="Go on with runs that are finished in the folder.")
+    ] = True,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Compare methods of all panels on DATA, beside honest baselines, in one page.
+
+    Each method is judged by probes, retrieval, reconstruction, leakage, missing modalities and
+    cost. A method that fails is a row that says why. Stopped with Ctrl-C, the same command goes
+    on with what is not finished. Writes index.html and comparison.json into the folder.
+
+    --set applies to each method that has the parameter; 'CLIP.n_components=32' to one only.
+
+    Example: triptych compare glyphs --quick
+    """
+    from triptych.comparison import compare as run
+    from triptych.comparison import write_text
+    from triptych.report import render, summarise
+
+    if quick and data == "glyphs" and faces is None:
+        faces = QUICK_FACES
+    dataset = read_data(data, modality, label, faces)
+    names = [name.strip() for name in methods.split(",") if name.strip()] if methods else None
+    chosen = _chosen(names)
+    params = _params(chosen, parse_settings(settings), quick)
+    shown = console(err=True)
+    try:
+        with shown.status("starting") as status:
+            record = run(
+                dataset,
+                methods=chosen,
+                label=label[0] if label else None,
+                split=split,
+                seeds=range(seeds),
+                params=params,
+                output=output,
+                progress=_progress(shown, status.update, seeds),
+                resume=resume,
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"Finished methods are kept in {output}; the same command goes on from there."
+        ) from None
+    record["settings"]["quick"] = quick
+    write_text(output / "comparison.json", json.dumps(record))
+    summary = summarise(record)
+    page = render(summary, output / "index.html")
+    if as_json:
+        bare = [{k: v for k, v in row.items() if k != "extras"} for row in record["rows"]]
+        emit({**record, "rows": bare, "report": str(page)})
+        return
+    _show(summary)
+    console().print(f"report: {page}", markup=False, soft_wrap=True)
+
+
+@guarded
+def report(
+    comparison: Annotated[
+        Path, typer.Argument(metavar="COMPARISON", help="The comparison.json of a comparison.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The page; else beside the record."),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make the page again from the record that a comparison wrote, and show its table.
+
+    Example: triptych report report/comparison.json --output page.html
+    """
+    from triptych.report import render, summarise
+
+    try:
+        record = json.loads(comparison.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise FileError(f"{comparison} is not UTF-8 text: {error}.") from error
+    except OSError as error:
+        raise FileError(f"{comparison} cannot be read: {error.strerror or error}.") from error
+    except json.JSONDecodeError as error:
+        raise FileError(
+            f"{comparison} is not the JSON of a comparison: line {error.lineno}, {error.msg}."
+        ) from error
+    summary = summarise(record)
+    page = render(summary, output or comparison.with_name("index.html"))
+    if as_json:
+        emit({"report": str(page)})
+        return
+    _show(summary)
+    console().print(f"report: {page}", markup=False, soft_wrap=True)
+
+
+def _chosen(names: Sequence[str] | None) -> dict[str, Any]:
+    from triptych import catalog
+
+    found = [catalog.find(n) for n in names] if names else list(catalog.methods().values())
+    return {cls.__name__: cls for cls in found}
+
+
+def _params(
+    chosen: Mapping[str, Any], settings: Mapping[str, Any], quick: bool
+) -> dict[str, dict[str, Any]]:
+    """Parameters by method: those of --quick, over them those of --set."""
+    own = {name: set(cls().get_params(deep=False)) for name, cls in chosen.items()}
+    out: dict[str, dict[str, Any]] = {name: {} for name in chosen}
+    if quick:
+        for name, known in own.items():
+            if "training" in known:
+                out[name].update(QUICK.get(name, {"training__epochs": QUICK_EPOCHS}))
+    for entry, value in settings.items():
+        method, dot, name = entry.rpartition(".")
+        if dot:
+            match = [key for key in chosen if key.lower() == method.rpartition(".")[2].lower()]
+        else:
+            match = [key for key, known in own.items() if name.split("__")[0] in known]
+        if not match:
+            raise ParameterError(f"--set: none of {list(chosen)} has {entry!r}.")
+        for key in match:
+            out[key][name] = value
+    return {name: values for name, values in out.items() if values}
+
+
+def _progress(shown: Console, update: Callable[[str], None], seeds: int) -> Callable[[Step], None]:
+    """A line for each run that is over, and a moving one for that which is not."""
+    started = time.perf_counter()
+
+    def tell(step: Step) -> None:
+        nonlocal started
+        name = step.name if seeds == 1 else f"{step.name}, seed {step.seed}"
+        if step.status == "started":
+            started = time.perf_counter()
+            update(f"{step.done + 1} of {step.total}: {name}")
+            return
+        how = {
+            "finished": f"{time.perf_counter() - started:.1f} s",
+            "kept": "finished before",
+            "failed": f"failed: {step.why}",
+        }[step.status]
+        line = f"{step.done} of {step.total}  {name}  {how}"
+        shown.print(line, markup=False, soft_wrap=True)
+
+    return tell
+
+
+def _show(summary: Summary) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from triptych.report import text_table
+
+    table = text_table(summary)
+    grid = Table(title=Text(summary.title), title_justify="left", pad_edge=False)
+    for i, column in enumerate(table.header):
+        grid.add_column(Text(column), justify="right" if i else "left", vertical="bottom")
+    for row in table.rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    out = console()
+    out.print(grid)
+    for note in table.notes:
+        out.print(note, markup=False)
+    out.print(summary.lead, markup=False)
