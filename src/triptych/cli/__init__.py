@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -52,7 +53,7 @@ def _face(
 
 
 # Each fits on its line of an 80-column terminal.
-_COMMANDS = {
+_COMMANDS: dict[Callable[..., None], str] = {
     compare: "Compare methods beside honest baselines, in one page.",
     fit: "Fit one method and save it.",
     embed: "Write the codes of data.",

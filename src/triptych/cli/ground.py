@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -88,17 +89,15 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             _end(f"stopped. {stop}".strip(), INTERRUPTED, kwargs)
         except TriptychError as error:
             _end(str(error), 1, kwargs)
+        except typer.Exit:
+            raise
         except BrokenPipeError:
-            # Whoever read our output has seen enough; without this Python complains at exit.
-            sys.stdout = None
+            # Whoever read our output has seen enough; Python would complain when it flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
         except OSError as error:
             _end(str(error), 1, kwargs)
         except Exception as error:
-            if isinstance(error, RuntimeError) and type(error).__module__.startswith(
-                ("typer", "click")
-            ):
-                raise  # how typer ends a command
             words = f"{type(error).__name__}: {error}"
             _end(f"this should not have happened: {words} (--debug shows where)", 1, kwargs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -212,4 +213,5 @@ def write_text(path: Path, text: str) -> None:
             f"cannot write {path}: {error.strerror or error}. What was there is unchanged."
         ) from error
     finally:
-        fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
