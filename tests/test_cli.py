@@ -1,0 +1,287 @@
+"""The command line: what each command writes, says and exits with."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.linear_model  # noqa: F401  its import draws from Python's global generator
+from typer.testing import CliRunner
+
+import triptych
+from triptych.cli import app
+from triptych.cli.ground import parse_settings, parse_value
+from triptych.coordination import CCA
+from triptych.errors import ParameterError
+
+SOURCE = Path(triptych.__file__).parent.parent
+COMMANDS = (
+    "compare",
+    "fit",
+    "embed",
+    "evaluate",
+    "reconstruct",
+    "search",
+    "report",
+    "methods",
+    "datasets",
+)
+
+
+def run(*words, code=0):
+    """Run the command line in this process; what it printed and complained."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Pictures and words of three colours, with a split, as an npz file."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 90)
+    path = tmp_path / "data.npz"
+    np.savez(
+        path,
+        **{
+            "image": (rng.random((3, 16))[y] * 150 + rng.random((90, 16)) * 60)
+            .astype(np.uint8)
+            .reshape(90, 1, 4, 4),
+            "text": np.array(
+                [f"{['red', 'green', 'blue'][k]} {'ab'[i % 2]}" for i, k in enumerate(y)]
+            ),
+            "label:colour": np.array(["r", "g", "b"])[y],
+            "id": np.array([f"row{i}" for i in range(90)]),
+            "split": np.array(["train"] * 60 + ["valid"] * 10 + ["test"] * 20),
+        },
+    )
+    return path
+
+
+@pytest.fixture
+def model(tmp_path, data):
+    """CCA of the training rows, saved."""
+    run("fit", data, "--method", "CCA", "--output", tmp_path / "model", "--set", "ridge=0.5")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_a_command_does(command):
+    out, _ = run(command, "--help")
+    assert "Usage:" in out and len(out.splitlines()) > 5
+    assert "--debug" in out and "--json" in out
+
+
+def test_help_and_version_load_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from triptych.cli import app\n"
+        "for words in (['--help'], ['compare', '--help'], ['fit', '-h']):\n"
+        "    try:\n        app(words)\n"
+        "    except SystemExit as stop:\n        assert not stop.code\n"
+        "heavy = {'torch', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    )
+
+
+def test_methods_and_datasets():
+    out, _ = run("methods", "--json")
+    (cca,) = [m for m in json.loads(out) if m["name"] == "CCA"]
+    assert cca["panel"] == "coordination" and cca["capabilities"] == CCA.capabilities.as_dict() | {
+        "kinds": list(CCA.capabilities.kinds)
+    }
+    assert cca["parameters"] == ["n_components", "ridge"]
+    assert "coordination" in run("methods")[0]
+    names = {d["name"] for d in json.loads(run("datasets", "--json")[0])}
+    assert {"glyphs", "digits"} <= names
+
+
+def test_compare_writes_the_page_and_the_record_and_ends_with_a_table(tmp_path, data):
+    folder = tmp_path / "report"
+    words = ("compare", data, "--methods", "CCA", "--output", folder, "--set", "n_components=2")
+    out, err = run(*words)
+    assert "CCA" in out and "chance" in out and str(folder / "index.html") in out
+    assert "1 of 5" in err and "CCA" in err
+    record = json.loads((folder / "comparison.json").read_text())
+    assert record["data"]["test"] == 20
+    assert record["rows"][0]["params"]["n_components"] == 2
+    assert (folder / "index.html").read_text(encoding="utf-8").startswith("<!")
+    out, err = run(*words, "--json")
+    assert err.count("finished before") == 5
+    machine = json.loads(out)
+    assert machine["rows"][0]["name"] == "CCA" and "extras" not in machine["rows"][0]
+
+
+def test_a_setting_for_one_method_and_one_for_all(tmp_path, data):
+    words = ("compare", data, "--methods", "cca", "--output", tmp_path / "r", "--json")
+    out, _ = run(*words, "--set", "CCA.ridge=2", "--set", "n_components=1")
+    assert json.loads(out)["rows"][0]["params"] == {"n_components": 1, "ridge": 2}
+    _, err = run(*words, "--set", "epochs=2", code=1)
+    assert err == "error: --set: none of ['CCA'] has 'epochs'.\n"
+
+
+def test_the_report_can_be_made_again(tmp_path, data):
+    run("compare", data, "--methods", "CCA", "--output", tmp_path / "r")
+    page = tmp_path / "page.html"
+    out, _ = run("report", tmp_path / "r" / "comparison.json", "--output", page)
+    assert page.is_file() and "CCA" in out
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"rows": ')
+    _, err = run("report", broken, code=1)
+    assert err.startswith("error: ") and "line 1" in err and err.count("\n") == 1
+
+
+def test_fit_then_embed(tmp_path, data, model):
+    out, _ = run("embed", model, data, "--part", "test", "--output", tmp_path / "c.npz", "--json")
+    assert json.loads(out)["shapes"]["image"][0] == 20
+    codes = np.load(tmp_path / "c.npz", allow_pickle=False)
+    raw = np.load(data)
+    X = {"image": raw["image"][70:], "text": [str(t) for t in raw["text"][70:]]}
+    expected = triptych.load(model).transform(X)
+    np.testing.assert_array_equal(codes["text"], expected["text"])
+    assert codes["id"][0] == "row70" and codes["label:colour"].shape == (20,)
+
+
+def test_fit_learns_from_training_rows(tmp_path, data, model):
+    raw = np.load(data)
+    X = {"image": raw["image"][:60], "text": [str(t) for t in raw["text"][:60]]}
+    reference = CCA(ridge=0.5).fit(X)
+    np.testing.assert_array_equal(triptych.load(model).correlations_, reference.correlations_)
+
+
+def test_evaluate(data, model):
+    out, _ = run("evaluate", model, data, "--json")
+    values = json.loads(out)
+    assert values["probe"]["value"] > 0.9 and "why" in values["reconstruction:image"]
+    out, _ = run("evaluate", model, data)
+    assert "Linear probe: colour" in out and "left out: does not apply" in out
+
+
+def test_search_by_words_row_and_picture(tmp_path, data, model):
+    from PIL import Image
+
+    words = ("search", model, data, "-k", "3", "--json")
+    (answer,) = json.loads(run(*words, "--query", "text=green a")[0])
+    assert answer["among"] == "image" and len(answer["found"]) == 3
+    assert answer["found"][0]["text"].startswith("green")
+    assert {"row", "similarity", "id", "text", "colour"} == set(answer["found"][0])
+    raw = np.load(data)
+    Image.fromarray(raw["image"][7, 0]).save(tmp_path / "query.png")
+    by_row, by_file = (
+        json.loads(run(*words, "--query", f"image={value}")[0])[0]
+        for value in ("@7", tmp_path / "query.png")
+    )
+    assert by_row["found"] == by_file["found"] and by_row["among"] == "text"
+    two = json.loads(run(*words, "--query", "text=red", "--query", "text=blue")[0])
+    assert [a["query"]["text"] for a in two] == ["red", "blue"]
+    assert "image for text: red" in run(*words[:-1], "--query", "text=red")[0]
+
+
+def test_reconstruct_says_who_cannot(tmp_path, data, model):
+    out = tmp_path / "out.npz"
+    _, err = run("reconstruct", model, data, "--given", "text", "--output", out, code=1)
+    assert err == "error: CCA has no decoders; it cannot reconstruct.\n"
+    assert not out.exists()
+
+
+def test_a_csv_needs_to_be_told_its_modalities(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = ["name,w,h,d,kind"]
+    for i in range(40):
+        word = ["small", "large"][i % 2]
+        w, h, d = rng.normal(size=3) + 5 * (i % 2)
+        lines.append(f"{word} thing,{w},{h},{d},{word[0]}")
+    path = tmp_path / "things.csv"
+    path.write_text("\n".join(lines))
+    words = ("--modality", "size=w,h,d:vector", "--modality", "name=name:text", "--label", "kind")
+    out, _ = run("compare", path, *words, "--methods", "CCA", "-o", tmp_path / "r", "--json")
+    record = json.loads(out)
+    assert record["data"]["label"] == "kind" and record["rows"][0]["status"] == "ok"
+    assert [m["kind"] for m in record["data"]["modalities"]] == ["vector", "text"]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("compare", "nowhere"), "neither a file or folder nor a data set of ours (glyphs"),
+        (("compare", "DATA", "--methods", "Nope"), "unknown method 'Nope'"),
+        (("compare", "DATA", "--label", "size"), "expected one of ['colour'], got 'size'"),
+        (("compare", "DATA", "--split", "x"), "split: expected one of"),
+        (("compare", "DATA", "--set", "ridge"), "--set: expected name=value, got 'ridge'"),
+        (("compare", "DATA", "--faces", "3"), "--faces is for the glyphs"),
+        (("compare", "DATA", "--methods", "CCA", "-o", "DATA"), "cannot write"),
+        (
+            ("fit", "DATA", "--method", "CCA", "-o", "M", "--set", "depth=2"),
+            "no parameter 'depth'",
+        ),
+        (("fit", "DATA", "--method", "CCA", "-o", "M", "--set", "ridge=-1"), "ridge"),
+        (("embed", "nomodel", "DATA", "-o", "c.npz"), "is not a saved model: no such folder"),
+        (("search", "MODEL", "DATA", "--query", "sound=x"), "unknown modality 'sound'"),
+        (("search", "MODEL", "DATA", "--query", "image=@90"), "from @0 to @89"),
+        (("search", "MODEL", "DATA", "--query", "image=no.png"), "no.png cannot be read"),
+        (("report", "nothing.json"), "nothing.json cannot be read"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_1(tmp_path, data, model, words, complaint, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    _, err = run(*({"DATA": data, "MODEL": model}.get(w, w) for w in words), code=1)
+    assert err.splitlines()[-1].startswith("error: ") and complaint in err
+    assert "Traceback" not in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == before  # nothing half-written
+
+
+def test_debug_shows_where(data):
+    _, err = run("compare", data, "--methods", "Nope", "--debug", code=1)
+    assert "Traceback" in err and "catalog.py" in err
+    assert err.splitlines()[-1].startswith("error: unknown method")
+
+
+@pytest.mark.parametrize(
+    "words", [("compare",), ("fit", "x"), ("nope",), ("compare", "x", "--no")]
+)
+def test_wrong_usage_is_2(words):
+    assert "Usage" in run(*words, code=2)[1]
+
+
+def test_ctrl_c_is_130_and_finished_methods_are_kept(tmp_path, data, monkeypatch):
+    import triptych.evaluation.baselines as baselines
+
+    def stop(self, X, y, validation):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(baselines.BestSingle, "_fit", stop)
+    folder = tmp_path / "r"
+    _, err = run("compare", data, "--methods", "CCA", "-o", folder, code=130)
+    assert err.splitlines()[-1].startswith("error: stopped. Finished methods are kept in")
+    assert not (folder / "index.html").exists()
+    monkeypatch.undo()
+    _, err = run("compare", data, "--methods", "CCA", "-o", folder)
+    assert err.count("finished before") == 3
+
+
+def test_a_method_that_fails_is_a_row_and_the_rest_is_shown(tmp_path, data, monkeypatch):
+    def fail(self, X, y, validation):
+        raise ValueError("broken inside")
+
+    monkeypatch.setattr(CCA, "_fit", fail)
+    out, err = run("compare", data, "--methods", "CCA", "-o", tmp_path / "r")
+    assert "failed: ValueError: broken inside" in err and "chance" in out
+
+
+def test_settings_are_read_as_values():
+    got = parse_settings(["a=1", "b__c=1e-3", "d=true", "e=None", "f=cosine", 'g={"x": [1]}'])
+    assert got == {"a": 1, "b__c": 1e-3, "d": True, "e": None, "f": "cosine", "g": {"x": [1]}}
+    assert parse_value("(1, 2)") == (1, 2) and parse_value("a=b") == "a=b"
+    with pytest.raises(ParameterError, match="name=value, got '=3'"):
+        parse_settings(["=3"])
