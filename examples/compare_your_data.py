@@ -13,8 +13,8 @@ from triptych.report import render
 rng = np.random.default_rng(0)
 kind = rng.choice(["apple", "melon", "grape"], 400)
 grams = {"apple": 180.0, "melon": 1500.0, "grape": 6.0}
-weight = np.array([[grams[k], grams[k] / 3] for k in kind]) * rng.lognormal(0, 0.3, (400, 2))
-words = [f"a {rng.choice(['ripe', 'fresh', 'small'])} {k}" for k in kind]
+weight = np.array([[grams[k], grams[k] / 3] for k in kind]) * rng.lognormal(0, 1.2, (400, 2))
+words = [f"a {rng.choice(['ripe', 'fresh'])} {rng.choice([k, 'fruit'])}" for k in kind]
 
 X = Modalities(
     {"weight": np.log(weight), "words": words},
