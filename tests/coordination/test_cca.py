@@ -155,7 +155,9 @@ def test_bad_input_is_named():
         CCA().fit({m: v[:1] for m, v in X.items()})
     with pytest.raises(DataError, match="every column is constant"):
         CCA().fit({**X, "a": np.ones((200, 2))})
-    with pytest.raises(ParameterError, match=r"at most 4, the rank"):
+    with pytest.raises(
+        ParameterError, match=r"at most 4, the smaller rank .*'a': 5, 'b': 4.*; got 5"
+    ):
         CCA(5).fit(X)
     with pytest.raises(ParameterError, match="ridge"):
         CCA(ridge=-1).fit(X)

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.arrays import check_number
+from triptych.arrays import check_number, is_sparse
 from triptych.contracts.method import Capabilities, Coordination
 from triptych.errors import DataError, DegenerateDataWarning, ParameterError
 from triptych.features import fit_features
-from triptych.linalg import standardise, thin_svd
+from triptych.linalg import (
+    Standardised,
+    canonical_pairs,
+    fixed_signs,
+    standardise,
+    thin_svd,
+)
 from triptych.modalities import Modalities, make_parts
+
+# Finite, and so that (n - 1) times it is finite too.
+MOST = 1e150
 
 
 class CCA(Coordination):
@@ -24,28 +34,51 @@ class CCA(Coordination):
               A^T \Sigma_{11} A = B^T \Sigma_{22} B = I
 
     Solved by QR and SVD of the standardised columns (Björck and Golub 1973), so the error grows
-    with the condition of the data and not with its square; dependent and constant columns only
-    lower the rank. Modalities other than vectors are read through :mod:`triptych.features`
-    (pictures flattened, texts as TF-IDF of words); sparse data are made dense.
+    with the condition of the data and not with its square; any number of rows and columns will
+    do, and dependent and constant columns only lower the rank. Modalities other than vectors are
+    read through :mod:`triptych.features` (pictures flattened, texts as TF-IDF of words). Sparse
+    data are made dense; fitting holds about four float64 arrays (n, p) for each modality.
 
     Args:
-        n_components: Width d of the codes; ``None`` for the smaller rank of the two.
+        n_components: Width d of the codes, at most the smaller of the two ranks; ``None`` for
+            that rank.
         ridge: Added to the variance (1) of every standardised column, >= 0; a number, or one by
-            modality name. 0 is plain CCA.
+            modality name. 0 is plain CCA; the larger, the nearer to partial least squares.
 
     Attributes:
-        correlations_: Canonical correlations (d,), falling, in [0, 1]; regularised with a ridge.
-        weights_: By modality, (p, d) for the columns as given.
-        means_: By modality, (p,).
-        loadings_: By modality, correlation (p, d) of each column with its variate.
+        correlations_: Canonical correlations (d,) of the rows fitted, falling, in [0, 1]. They
+            are too high when columns are many for the rows; ``score`` on other rows is not. With
+            a ridge, the regularised ones.
+        weights_: By modality, (p, d) for the columns as given; 0 for constant columns.
+        means_: By modality, (p,); the code is ``(columns - means_) @ weights_``.
+        loadings_: By modality, correlation (p, d) of each column with its variate, in [-1, 1]; 0
+            for constant columns.
         rank_: Numerical rank by modality.
+        features_: How each modality becomes columns.
 
-    Signs: the largest absolute weight of each component of the modality that comes first in the
-    alphabet is positive. Variates have variance 1 (divisor n - 1) when there is no ridge. Rows in
-    which one modality is absent are left out of ``fit``.
+    Codes (variates) of the rows fitted have variance 1 (divisor n - 1) and are uncorrelated with
+    one another when there is no ridge. Signs: of the columns of both modalities, the one with the
+    largest absolute loading on a component has a positive loading; ties go to the modality first
+    in the alphabet. Thus neither the order of modalities nor the unit of a column matters.
+
+    Rows in which a modality is absent are left out of ``fit`` (``missing_at_fit``: only complete
+    pairs are learnt from, words of a text too). A modality alone can be transformed; the code of
+    an absent one is absent in the mask.
+
+    Warns:
+        DegenerateDataWarning: The ranks add up to n or more without ridge, so that correlations
+            of 1 are there for any data.
 
     References:
         Hotelling 1936, Biometrika 28; Björck and Golub 1973, Math. Comp. 27.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> shared = rng.normal(size=(500, 1))
+        >>> X = {"a": shared + rng.normal(size=(500, 3)), "b": 5 - shared}
+        >>> model = CCA().fit(X)
+        >>> model.correlations_.round(2), model.loadings_["b"].round(2)
+        (array([0.87]), array([[1.]]))
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -65,80 +98,121 @@ class CCA(Coordination):
         super()._check_parameters()
         parts = self.ridge if isinstance(self.ridge, Mapping) else {"": self.ridge}
         for name, value in parts.items():
-            check_number(f"ridge__{name}" if name else "ridge", value, low=0)
+            check_number(f"ridge__{name}" if name else "ridge", value, low=0, high=MOST)
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
         if isinstance(self.ridge, Mapping) and set(self.ridge) != set(X.names):
-            raise ParameterError(f"ridge: names {list(self.ridge)}, expected {list(X.names)}.")
+            raise ParameterError(
+                f"ridge: expected a number for each of {list(X.names)}, got {dict(self.ridge)}."
+            )
         both = np.all(np.stack(list(X.present.values())), axis=0)
         if both.sum() < 2:
             raise DataError(f"CCA needs 2 rows with both modalities; got {int(both.sum())}.")
         pairs = X[both]
         features = fit_features(pairs)
-        n = len(pairs)
-        parts, rank = {}, {}
-        for name in sorted(X.names):
-            Y, mean, scale = standardise(_dense(features[name].transform(pairs[name])))
-            U, s, Vt = thin_svd(Y)
-            if not len(s):
-                raise DataError(f"modality {name!r}: every column is constant.")
-            ridge = self.ridge[name] if isinstance(self.ridge, Mapping) else self.ridge
-            parts[name] = (Y, mean, scale, U, s, Vt, np.sqrt(s**2 + (n - 1) * ridge))
-            rank[name] = len(s)
-        a, b = parts
+        a, b = sorted(X.names)
+        sides = {
+            name: _Side.of(name, features[name].transform(pairs[name]), self._ridge(name))
+            for name in (a, b)
+        }
+        rank = {name: len(side.s) for name, side in sides.items()}
         most = min(rank.values())
         width = most if self.n_components is None else self.n_components
         if width > most:
-            raise ParameterError(f"n_components: at most {most}, the rank of {rank}; got {width}.")
-        _, _, _, Ua, sa, _, fa = parts[a]
-        _, _, _, Ub, sb, _, fb = parts[b]
-        P, rho, Qt = np.linalg.svd((Ua * (sa / fa)).T @ (Ub * (sb / fb)), full_matrices=False)
-        if sum(rank.values()) >= n and not np.any(list(_values(self.ridge))):
+            raise ParameterError(
+                f"n_components: expected at most {most}, the smaller rank of the modalities "
+                f"{rank} over {len(pairs)} rows; got {width}."
+            )
+        self._warn_if_degenerate(rank, len(pairs))
+        P, rho, Q = canonical_pairs(sides[a].U, sides[b].U, sides[a].shrink, sides[b].shrink)
+        found = {a: sides[a].components(P[:, :width]), b: sides[b].components(Q[:, :width])}
+        signs = fixed_signs(*(loadings for _, loadings in found.values()))
+        self.features_, self.rank_ = features, rank
+        self.correlations_ = rho[:width]
+        self.weights_ = {name: weights * signs for name, (weights, _) in found.items()}
+        self.loadings_ = {name: loadings * signs for name, (_, loadings) in found.items()}
+        self.means_ = {name: side.scaled.means for name, side in sides.items()}
+
+    def _ridge(self, name: str) -> float:
+        return float(self.ridge[name] if isinstance(self.ridge, Mapping) else self.ridge)
+
+    def _warn_if_degenerate(self, rank: Mapping[str, int], n: int) -> None:
+        # Two spaces of centred columns share the n - 1 dimensions that there are.
+        forced = sum(rank.values()) - (n - 1)
+        if forced > 0 and not any(self._ridge(name) for name in rank):
             warnings.warn(
-                f"CCA: ranks {rank} add up to {sum(rank.values())}, with {n} rows; correlations "
-                "of 1 then appear without any dependence. Set ridge > 0 or use fewer columns.",
+                f"CCA: the ranks {rank} of {n} rows add up to {n} or more, so {forced} "
+                "correlations are 1 for any data. Set ridge > 0, take fewer columns or more rows.",
                 DegenerateDataWarning,
                 stacklevel=4,
             )
-        self.features_ = features
-        self.rank_ = rank
-        self.correlations_ = np.clip(rho[:width], 0.0, 1.0)
-        self.weights_, self.means_, self.loadings_ = {}, {}, {}
-        sign = np.ones(width)
-        for name, turn in ((a, P[:, :width]), (b, Qt[:width].T)):
-            Y, mean, scale, _, _, Vt, filtered = parts[name]
-            W = Vt.T @ (turn / filtered[:, None]) * np.sqrt(n - 1)  # (p, d), standardised
-            if name == a:
-                sign = np.where(W[np.abs(W).argmax(axis=0), np.arange(width)] < 0, -1.0, 1.0)
-            W = W * sign
-            variates = Y @ W
-            spread = np.sqrt((variates**2).sum(axis=0) / (n - 1))
-            self.loadings_[name] = Y.T @ (variates / np.where(spread > 0, spread, 1)) / (n - 1)
-            self.weights_[name] = W / scale[:, None]
-            self.means_[name] = mean
 
     def _transform(self, X: Modalities) -> Modalities:
         codes = {}
         for name in X.names:
-            columns = _dense(self.features_[name].transform(X[name], X.present[name]))
-            code = (columns - self.means_[name]) @ self.weights_[name]
-            codes[name] = np.where(X.present[name][:, None], code, 0.0)
+            seen = X.present[name]
+            columns = _dense(self.features_[name].transform(X[name], seen))
+            code = (columns - self.means_[name]) @ self.weights_[name]  # (n, d)
+            codes[name] = np.where(seen[:, None], code, 0.0)
         return make_parts(codes, X.present)
 
     def _score(self, X: Modalities, y: Any) -> float:
-        """Mean over components of the correlation of the two variates on these rows."""
+        """Mean over components of the correlation of the two variates on these rows, in [-1, 1].
+
+        Rows in which a modality is absent are left out; a variate that is constant on these rows
+        counts as correlation 0.
+        """
         both = np.all(np.stack(list(X.present.values())), axis=0)
         if both.sum() < 2:
             raise DataError("score: correlations need 2 rows with both modalities.")
         Z = self._transform(X[both])
-        (A, _, _), (B, _, _) = (standardise(Z[name]) for name in sorted(Z.names))
+        A, B = (standardise(Z[name]).values for name in Z.names)
         return float(np.mean((A * B).sum(axis=0) / (len(A) - 1)))
 
 
-def _dense(columns: Any) -> NDArray[np.float64]:
-    dense = columns.toarray() if hasattr(columns, "toarray") else columns
-    return np.asarray(dense, dtype=np.float64)
+@dataclass(frozen=True)
+class _Side:
+    """One modality while fitting: columns X = U diag(s) V^T, standardised.
+
+    Args:
+        scaled: The columns and what standardising took from them.
+        U: Shape (n, r).
+        s: Shape (r,).
+        Vt: Shape (r, p).
+        root: Square root of s² + (n - 1) ridge, shape (r,).
+    """
+
+    scaled: Standardised
+    U: NDArray[np.float64]
+    s: NDArray[np.float64]
+    Vt: NDArray[np.float64]
+    root: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, name: str, columns: Any, ridge: float) -> _Side:
+        scaled = standardise(_dense(columns))
+        U, s, Vt = thin_svd(scaled.values, scaled.noise)
+        if not len(s):
+            raise DataError(f"modality {name!r}: every column is constant, so nothing correlates.")
+        return cls(scaled, U, s, Vt, np.hypot(s, np.sqrt((len(U) - 1) * ridge)))
+
+    @property
+    def shrink(self) -> NDArray[np.float64]:
+        """What the ridge leaves of each direction, shape (r,); 1 without ridge."""
+        return self.s / self.root
+
+    def components(
+        self, turn: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Weights for the raw columns and loadings, each (p, d), of directions ``turn`` (r, d)."""
+        scaled, n = self.scaled, len(self.U)
+        weights = self.Vt.T @ (turn / self.root[:, None]) * np.sqrt(n - 1)  # (p, d)
+        weights = np.where(scaled.constant[:, None], 0.0, weights / scaled.spreads[:, None])
+        variates = self.U @ (turn * self.shrink[:, None])  # (n, d), up to length
+        variates /= np.linalg.norm(variates, axis=0)
+        loadings = scaled.values.T @ variates / np.sqrt(n - 1)  # (p, d)
+        return weights, np.clip(loadings, -1.0, 1.0)
 
 
-def _values(ridge: float | Mapping[str, float]) -> list[float]:
-    return list(ridge.values()) if isinstance(ridge, Mapping) else [ridge]
+def _dense(columns: Any) -> NDArray[Any]:
+    return np.asarray(columns.toarray() if is_sparse(columns) else columns)
