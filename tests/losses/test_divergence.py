@@ -1,0 +1,104 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from triptych.errors import ShapeError
+from triptych.losses.divergence import cmd, hsic, orthogonality
+
+
+def draw(n: int, d: int, seed: int = 0) -> Tensor:
+    return torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_orthogonality_written_out():
+    s, p = draw(6, 3), draw(6, 2, seed=1)
+    hats = []
+    for z in (s, p):
+        centred = [
+            [(z[i, k] - z[:, k].mean()).item() for k in range(z.shape[1])] for i in range(6)
+        ]
+        hats.append([[v / math.sqrt(sum(u * u for u in row)) for v in row] for row in centred])
+    total = sum(
+        sum(hats[0][i][a] * hats[1][i][b] for i in range(6)) ** 2
+        for a in range(3)
+        for b in range(2)
+    )
+    # The divisor holds 1e-6 beside lengths of about one.
+    assert orthogonality(s, p).item() == pytest.approx(total / 6, rel=1e-4)
+
+
+def test_orthogonality_does_not_reward_shrinking():
+    s, p = draw(8, 3).requires_grad_(), draw(8, 3, seed=1)
+    (gradient,) = torch.autograd.grad(orthogonality(s, p), s)
+    # Along s itself the product still shrinks when the length is constant, so the slope is 2 L.
+    along = (gradient * (s - s.mean(0))).sum()
+    assert along.item() == pytest.approx(2 * orthogonality(s, p).item(), rel=1e-4)
+    assert orthogonality(0.5 * s, p).item() == pytest.approx(orthogonality(s, p).item(), rel=1e-4)
+
+
+def test_orthogonality_of_one_row_is_zero_and_offsets_do_not_count():
+    s, p = draw(8, 3), draw(8, 3, seed=1)
+    assert orthogonality(s[:1], p[:1]).item() == 0
+    assert orthogonality(s + 5, p).item() == pytest.approx(orthogonality(s, p).item())
+    with pytest.raises(ShapeError, match=r"got \(8, 3\) and \(7, 3\)"):
+        orthogonality(s, p[:7])
+
+
+def test_cmd_written_out():
+    s, t = draw(6, 2).sigmoid(), draw(9, 2, seed=1).sigmoid()
+    total = 0.0
+    for k in range(1, 6):
+        gaps = []
+        for c in range(2):
+            means = [z[:, c].mean().item() for z in (s, t)]
+            if k == 1:
+                gaps.append(means[0] - means[1])
+                continue
+            a, b = (
+                sum((v - m) ** k for v in z[:, c].tolist()) / len(z)
+                for z, m in zip((s, t), means, strict=True)
+            )
+            gaps.append(a - b)
+        total += math.sqrt(sum(g * g for g in gaps)) / 2.0**k
+    # 1e-12 inside each of five roots.
+    assert cmd(s, t, span=2.0).item() == pytest.approx(total, abs=1e-5)
+
+
+def test_cmd_of_equal_batches_is_zero_with_a_finite_gradient():
+    s = draw(5, 3).requires_grad_()
+    value = cmd(s, s.detach().clone())
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-9)
+    assert s.grad is not None and bool(torch.isfinite(s.grad).all())
+    with pytest.raises(ShapeError, match="same d"):
+        cmd(s, draw(5, 2))
+
+
+def test_hsic_written_out_as_a_trace():
+    s, p = draw(7, 2), draw(7, 3, seed=1)
+    kernels = []
+    for z, width in ((s, 0.8), (p, 1.5)):
+        k = torch.zeros(7, 7, dtype=torch.float64)
+        for i in range(7):
+            for j in range(7):
+                k[i, j] = math.exp(-((z[i] - z[j]) ** 2).sum().item() / (2 * width**2))
+        kernels.append(k)
+    h = torch.eye(7, dtype=torch.float64) - 1 / 7
+    expected = torch.trace(kernels[0] @ h @ kernels[1] @ h) / 36
+    assert hsic(s, p, width_s=0.8, width_p=1.5).item() == pytest.approx(expected.item())
+
+
+def test_hsic_sees_dependence_without_correlation():
+    x = torch.linspace(-1, 1, 101, dtype=torch.float64)[:, None]
+    noise = draw(101, 1)
+    assert hsic(x, x**2).item() > 5 * hsic(x, noise).item()
+
+
+def test_hsic_of_a_constant_code_is_zero_with_a_finite_gradient():
+    s = torch.ones(6, 2, requires_grad=True)
+    value = hsic(s, draw(6, 2).float())
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-6)
+    assert s.grad is not None and bool(torch.isfinite(s.grad).all())
