@@ -1,4 +1,4 @@
-"""Penalties between two batches of codes: how far from orthogonal, from equal in law, from free."""
+"""Penalties between two batches of codes: are they orthogonal, equal in law, independent?"""
 
 from __future__ import annotations
 
