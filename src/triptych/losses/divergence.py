@@ -43,7 +43,8 @@ def _unit_rows(z: Tensor) -> Tensor:
     """Columns centred, rows of unit length with the length outside the gradient."""
     z = _wide(z)
     z = z - z.mean(0)
-    return z / (z.norm(dim=1, keepdim=True).detach() + 1e-6)
+    length: Tensor = torch.linalg.vector_norm(z, dim=1, keepdim=True)
+    return z / (length.detach() + 1e-6)
 
 
 def cmd(s: Tensor, t: Tensor, *, moments: int = 5, span: float = 1.0) -> Tensor:

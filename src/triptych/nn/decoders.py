@@ -8,6 +8,7 @@ read them.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,8 @@ class SquaredErrorDecoder(Decoder):
     def loss(self, code: Tensor, values: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Mean squared error (b,) of standardised values; 1 when the mean is all that is known."""
         error = self(code).float() - values.float()
-        return error.square().flatten(1).mean(1)
+        mean: Tensor = error.square().flatten(1).mean(1)
+        return mean
 
     def generate(self, code: Tensor) -> Tensor:
         """Standardised values (b, ...)."""
@@ -71,28 +73,32 @@ class ImageValues(SquaredErrorDecoder):
             h, w = sizes[0]
             sizes.insert(0, (math.ceil(h / 2), math.ceil(w / 2)))
         self.sizes = sizes
-        widths = [width * 2 ** min(level, 3) for level in reversed(range(len(sizes)))]
+        # The last step leads from half the size to the values, so it needs no width of its own.
+        levels = max(1, len(sizes) - 1)
+        widths = [width * 2 ** min(level, 2) for level in reversed(range(levels))]
         self.first = (widths[0], *sizes[0])
         self.start = nn.Sequential(
             nn.Linear(n_in, math.prod(self.first)), nn.LayerNorm(math.prod(self.first)), nn.GELU()
         )
         # Four times the channels become twice the sides, without holes between the pixels.
         self.doubling = nn.ModuleList(
-            nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(group_norm(b) for b in widths[1:])
-        self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
+        self.last = nn.Conv2d(widths[-1], channels * (4 if len(sizes) > 1 else 1), 3, padding=1)
 
     def forward(self, code: Tensor) -> Tensor:
         """Values (b, c, h, w)."""
         maps = self.start(code).unflatten(1, self.first)
-        for convolution, norm, (h, w) in zip(
-            self.doubling, self.norms, self.sizes[1:], strict=True
-        ):
-            maps = F.pixel_shuffle(convolution(maps), 2)[:, :, :h, :w]
-            maps = F.gelu(norm(maps))
+        for step, norm, size in zip(self.doubling, self.norms, self.sizes[1:-1], strict=True):
+            maps = F.gelu(norm(_doubled(step(maps), size)))
         values: Tensor = self.last(maps)
-        return values
+        return _doubled(values, self.sizes[-1]) if len(self.sizes) > 1 else values
+
+
+def _doubled(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """(b, 4c, h, w) -> (b, c, *size), size at most twice (h, w)."""
+    return F.pixel_shuffle(maps, 2)[:, :, : size[0], : size[1]]
 
 
 class TokenModel(Decoder):
