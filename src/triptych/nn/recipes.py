@@ -381,7 +381,8 @@ def _check_share(name: str, value: float) -> None:
 def _check_form(recipe: object, kind: Kind, *forms: str) -> None:
     if kind.form not in forms:
         raise ParameterError(
-            f"{type(recipe).__name__} is for {' and '.join(forms)}; the modality is of kind {kind}."
+            f"{type(recipe).__name__} is for {' and '.join(forms)}; "
+            f"the modality is of kind {kind}."
         )
 
 
