@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
+from sklearn.cross_decomposition import CCA as SklearnCCA
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 import triptych
@@ -95,6 +97,161 @@ def test_recovers_known_correlations():
     B = rho * A + np.sqrt(1 - rho**2) * rng.normal(size=(n, 2))
     error = np.abs(CCA().fit({"a": A, "b": B @ [[2, 1], [0, 3]]}).correlations_ - rho)
     assert (error < 3 * (1 - rho**2) / np.sqrt(n)).all()
+
+
+def test_agrees_with_scikit_learn():
+    X = pair(p=6, q=3)
+    ours = CCA(2).fit(X)
+    theirs = SklearnCCA(2, tol=1e-20, max_iter=10_000).fit(X["a"], X["b"])
+    for name, scores in zip("ab", theirs.transform(X["a"], X["b"]), strict=True):
+        mine = ours.transform(X)[name]
+        unit = scores / scores.std(axis=0, ddof=1)
+        sign = np.sign((mine * unit).sum(axis=0))
+        # Theirs iterates until a step is 1e-10, and steps shrink by (rho_2 / rho_1)^2 only.
+        np.testing.assert_allclose(mine, unit * sign, atol=1e-6)
+
+
+def test_equals_the_eigenproblem_in_closed_form():
+    X = pair(n=60, p=3, q=2)
+    S = np.cov(np.column_stack([*X.values()]).T)
+    M = np.linalg.solve(S[:3, :3], S[:3, 3:]) @ np.linalg.solve(S[3:, 3:], S[3:, :3])
+    rho = np.sqrt(np.sort(np.linalg.eigvals(M).real)[::-1][:2])
+    # The closed form squares the condition and takes a root of small numbers.
+    np.testing.assert_allclose(CCA().fit(X).correlations_, rho, rtol=1e-10)
+
+
+def test_invertible_maps_of_a_modality_change_nothing():
+    X = pair()
+    rng = np.random.default_rng(3)
+    turned = {"a": X["a"] @ rng.normal(size=(5, 5)) + 10, "b": -3 * X["b"][:, ::-1]}
+    one, two = CCA().fit(X), CCA().fit(turned)
+    np.testing.assert_allclose(one.correlations_, two.correlations_, rtol=1e-10)
+    for name in "ab":
+        mine, other = one.transform(X)[name], two.transform(turned)[name]
+        sign = np.sign((mine * other).sum(axis=0))
+        np.testing.assert_allclose(mine, other * sign, atol=1e-9)
+
+
+def test_units_of_columns_change_no_sign():
+    X = pair()
+    scaled = {"a": X["a"] * [1e-3, 1, 1e6, 7, 0.1] + 5, "b": X["b"] * 100}
+    one, two = CCA().fit(X), CCA().fit(scaled)
+    np.testing.assert_allclose(one.transform(X)["a"], two.transform(scaled)["a"], atol=1e-8)
+
+
+def test_the_largest_loading_of_either_modality_is_positive():
+    model = CCA().fit(pair(seed=4))
+    both = np.concatenate([model.loadings_["a"], model.loadings_["b"]])
+    assert (both[np.abs(both).argmax(axis=0), np.arange(4)] > 0).all()
+
+
+def test_loadings_are_correlations_with_the_variate():
+    X = pair(n=50, p=3, q=2)
+    for ridge in (0.0, 0.7):
+        model = CCA(ridge=ridge).fit(X)
+        Z = model.transform(X)
+        for name in "ab":
+            expected = np.corrcoef(X[name].T, Z[name].T)[: X[name].shape[1], X[name].shape[1] :]
+            np.testing.assert_allclose(model.loadings_[name], expected, atol=1e-12)
+
+
+def test_a_large_mean_against_the_spread():
+    X = pair()
+    rho = CCA().fit(X).correlations_
+    # A mean of 1e6 leaves 10 of 16 digits.
+    far = {name: columns + 1e6 for name, columns in X.items()}
+    np.testing.assert_allclose(CCA().fit(far).correlations_, rho, rtol=1e-8)
+    summed = np.column_stack([far["a"], far["a"].sum(axis=1)])
+    model = CCA().fit({"a": summed, "b": far["b"]})
+    assert model.rank_["a"] == 5
+    np.testing.assert_allclose(model.correlations_, rho, rtol=1e-8)
+
+
+def test_more_columns_than_rows_of_low_rank():
+    rng = np.random.default_rng(5)
+    X = pair(n=30, p=3, q=2)
+    wide = {"a": X["a"] @ rng.normal(size=(3, 90)), "b": X["b"] @ rng.normal(size=(2, 40))}
+    model = CCA().fit(wide)
+    assert model.rank_ == {"a": 3, "b": 2}
+    np.testing.assert_allclose(model.correlations_, reference(*X.values()), rtol=1e-9)
+    assert model.transform(wide)["a"].shape == (30, 2)
+
+
+def test_two_rows():
+    with pytest.warns(DegenerateDataWarning, match="1 correlations are 1"):
+        model = CCA().fit({"a": [[0.0, 1], [2, 5]], "b": [[3.0], [-1]]})
+    assert model.rank_ == {"a": 1, "b": 1}
+    np.testing.assert_allclose(model.correlations_, [1])
+    Z = model.transform({"a": [[0.0, 1], [2, 5]], "b": [[3.0], [-1]]})
+    np.testing.assert_allclose(np.abs(Z["a"]), np.sqrt(0.5))  # variance 1 with divisor n - 1
+    np.testing.assert_allclose(Z["a"], Z["b"])
+
+
+def test_the_number_of_forced_correlations_is_said():
+    with pytest.warns(DegenerateDataWarning, match=r"\b3 correlations are 1"):
+        model = CCA().fit(pair(n=10, p=7, q=5))  # 7 + 5 - 9
+    np.testing.assert_allclose(model.correlations_[:3], 1)
+    assert model.correlations_[3] < 1 - 1e-6
+
+
+def test_independent_modalities_have_no_correlation_to_show_on_other_rows():
+    rng = np.random.default_rng(6)
+    X = {"a": rng.normal(size=(400, 3)), "b": rng.normal(size=(400, 3))}
+    held = {"a": rng.normal(size=(4000, 3)), "b": rng.normal(size=(4000, 3))}
+    model = CCA().fit(X)
+    # The mean of three correlations of 4000 independent rows has this standard error.
+    assert abs(model.score(held)) < 4 / np.sqrt(3 * 4000)
+
+
+def test_score_of_the_rows_fitted_is_the_mean_correlation():
+    X = pair()
+    model = CCA().fit(X)
+    assert model.score(X) == pytest.approx(model.correlations_.mean(), rel=1e-10)
+    assert model.score({"a": np.zeros((3, 5)), "b": X["b"][:3]}) == 0
+
+
+def test_a_ridge_for_each_modality():
+    X = pair()
+    same = CCA(ridge={"b": 0.3, "a": 0.3}).fit(X).correlations_
+    np.testing.assert_array_equal(same, CCA(ridge=0.3).fit(X).correlations_)
+    other = CCA(ridge={"a": 0.3, "b": 0}).fit(X)
+    assert other.correlations_[0] > same[0]
+    assert other.set_params(ridge__b=0.3).fit(X).correlations_[0] == same[0]
+    with pytest.raises(ParameterError, match=r"ridge: expected a number for each of \['a', 'b'\]"):
+        CCA(ridge={"a": 1.0}).fit(X)
+    with pytest.raises(ParameterError, match=r"ridge__b: .*'much'"):
+        CCA(ridge={"a": 1.0, "b": "much"}).fit(X)
+    for bad in (np.nan, np.inf, None, True):
+        with pytest.raises(ParameterError, match="ridge"):
+            CCA(ridge=bad).fit(X)
+
+
+def test_sparse_columns_are_the_same_data():
+    X = pair()
+    X["a"] = np.where(X["a"] > 0.5, X["a"], 0)
+    thin = {**X, "a": csr_array(X["a"])}
+    one, two = CCA().fit(X), CCA().fit(thin)
+    np.testing.assert_array_equal(one.correlations_, two.correlations_)
+    np.testing.assert_array_equal(one.transform(X)["a"], two.transform(thin)["a"])
+
+
+def test_only_complete_pairs_are_learnt_from():
+    X = pair(n=40)
+    holes = {"a": np.arange(40) % 5 != 0, "b": np.arange(40) % 7 != 0}
+    there = holes["a"] & holes["b"]
+    some = CCA().fit(triptych.Modalities(X, present=holes))
+    whole = CCA().fit({name: columns[there] for name, columns in X.items()})
+    np.testing.assert_array_equal(some.correlations_, whole.correlations_)
+    never = triptych.Modalities(X, present={"a": np.arange(40) < 20, "b": np.arange(40) >= 20})
+    with pytest.raises(DataError, match="2 rows with both modalities; got 0"):
+        CCA().fit(never)
+
+
+def test_whole_numbers_and_single_precision():
+    X = {name: np.round(columns * 100).astype(np.int16) for name, columns in pair().items()}
+    rho = CCA().fit(X).correlations_
+    single = {name: columns.astype(np.float32) for name, columns in X.items()}
+    np.testing.assert_allclose(CCA().fit(single).correlations_, rho, rtol=1e-12)
 
 
 def test_pictures_and_words_with_absent_rows():
