@@ -10,6 +10,8 @@ from triptych.errors import DataError, NotFittedError, ParameterError
 from triptych.modalities import Modalities, make_parts
 from triptych.seeding import check_random_state, generator
 from triptych.testing import check_method, checks
+from triptych.testing.subject import Subject
+from triptych.training.settings import Training
 
 
 class Sum(Fusion):
@@ -510,6 +512,23 @@ def test_a_class_that_needs_arguments_asks_for_an_instance():
 
     with pytest.raises(AssertionError, match=r"without \['width'\]; check an instance"):
         check_method(Needs)
+
+
+def test_training_of_a_class_is_made_short_and_reached_into():
+    class Trained(Sum):
+        """Takes the settings of deep methods."""
+
+        def __init__(self, n_components=2, *, training=Training(), random_state=None):
+            super().__init__(n_components, random_state=random_state)
+            self.training = training
+
+        def _fit(self, X, y, validation):
+            super()._fit(X, y, validation)
+            self.epochs_ = self.training.epochs
+
+    check_method(Trained)
+    short = Subject(Trained).fitted
+    assert short.epochs_ == 2 and short.training.device == "cpu" and short.random_state == 0
 
 
 def test_an_instance_is_not_fitted_by_being_checked():

@@ -37,7 +37,8 @@ class CCA(Coordination):
     with the condition of the data and not with its square; any number of rows and columns will
     do, and dependent and constant columns only lower the rank. Modalities other than vectors are
     read through :mod:`triptych.features` (pictures flattened, texts as TF-IDF of words). Sparse
-    data are made dense; fitting holds about four float64 arrays (n, p) for each modality.
+    data are made dense in ``fit``, which holds about four float64 arrays (n, p) for each modality,
+    and stay sparse in ``transform``.
 
     Args:
         n_components: Width d of the codes, at most the smaller of the two ranks; ``None`` for
@@ -151,8 +152,12 @@ class CCA(Coordination):
         codes = {}
         for name in X.names:
             seen = X.present[name]
-            columns = _dense(self.features_[name].transform(X[name], seen))
-            code = (columns - self.means_[name]) @ self.weights_[name]  # (n, d)
+            columns = self.features_[name].transform(X[name], seen)
+            if is_sparse(columns):
+                code = columns @ self.weights_[name] - self.means_[name] @ self.weights_[name]
+            else:
+                # Centred first: a large mean would cost digits of the product.
+                code = (columns - self.means_[name]) @ self.weights_[name]  # (n, d)
             codes[name] = np.where(seen[:, None], code, 0.0)
         return make_parts(codes, X.present)
 
@@ -208,9 +213,11 @@ class _Side:
         scaled, n = self.scaled, len(self.U)
         weights = self.Vt.T @ (turn / self.root[:, None]) * np.sqrt(n - 1)  # (p, d)
         weights = np.where(scaled.constant[:, None], 0.0, weights / scaled.spreads[:, None])
-        variates = self.U @ (turn * self.shrink[:, None])  # (n, d), up to length
-        variates /= np.linalg.norm(variates, axis=0)
-        loadings = scaled.values.T @ variates / np.sqrt(n - 1)  # (p, d)
+        # Unit variates are U t, so X^T U t = V diag(s) t, without a product over the n rows.
+        variates = turn * self.shrink[:, None]
+        variates /= np.linalg.norm(variates, axis=0)  # (r, d)
+        loadings = self.Vt.T @ (self.s[:, None] * variates) / np.sqrt(n - 1)  # (p, d)
+        loadings[scaled.constant] = 0.0
         return weights, np.clip(loadings, -1.0, 1.0)
 
 
