@@ -97,16 +97,13 @@ class Method(BaseEstimator):
         self._check_parameters()
         data = self._gate_fit(X)
         labels = self._gate_labels(y, len(data), "y")
-        held: tuple[Modalities, NDArray[Any] | None] | None = None
-        if validation is not None:
-            X_valid, y_valid = validation if isinstance(validation, tuple) else (validation, None)
-            self.names_in_, self.kinds_ = data.names, data.kinds
-            valid = self._gate(X_valid, "validation", every_modality=True)
-            if not self.capabilities.missing_at_fit:
-                self._refuse_missing(valid, "validation")
-            held = valid, self._gate_labels(y_valid, len(valid), "validation y")
         self.names_in_, self.kinds_ = data.names, data.kinds
-        self._fit(data, labels, held)
+        try:
+            self._fit(data, labels, self._gate_validation(validation))
+        except Exception:
+            # A refused fit leaves a method that is not fitted, not one that is half fitted.
+            del self.names_in_, self.kinds_
+            raise
         return self
 
     def transform(self, X: Data) -> Any:
@@ -231,6 +228,15 @@ class Method(BaseEstimator):
             self._refuse_missing(data, "fit")
         check_rows_finite(data)
         return data
+
+    def _gate_validation(self, validation: Any) -> tuple[Modalities, NDArray[Any] | None] | None:
+        if validation is None:
+            return None
+        X, y = validation if isinstance(validation, tuple) else (validation, None)
+        data = self._gate(X, "validation", every_modality=True)
+        if not self.capabilities.missing_at_fit:
+            self._refuse_missing(data, "validation")
+        return data, self._gate_labels(y, len(data), "validation y")
 
     def _refuse_missing(self, data: Modalities, where: str) -> None:
         for modality, mask in data.present.items():

@@ -209,17 +209,20 @@ class TextInput:
         from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
         texts = [t for t, p in zip(data, present, strict=True) if p]
-        tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL[UNKNOWN], end_of_word_suffix="</w>"))
+        tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL[UNKNOWN]))
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+        # A mark before words and none after: the trainer numbers letters with a suffix in the
+        # order of a hash map, so that the same texts would give other ids in every run.
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Whitespace(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+        )
+        tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
         # Sorted, so that the order of rows does not decide between pairs of equal count.
         tokenizer.train_from_iterator(
             sorted(texts),
             trainers.BpeTrainer(
                 vocab_size=vocabulary,
                 special_tokens=list(SPECIAL),
-                end_of_word_suffix="</w>",
                 show_progress=False,
             ),
         )
