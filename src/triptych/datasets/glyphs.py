@@ -38,10 +38,7 @@ FACES = (
 )
 UNSEEN_FACES = {"DejaVuSans-BoldOblique": "test", "DejaVuSerif-Italic": "test"}
 WATCHED_FACE = "DejaVuSansMono-Bold"
-SCRIPTS = (
-    "ARABIC ARMENIAN BRAILLE CANADIAN CYRILLIC GEORGIAN GREEK HEBREW LAO LATIN LISU MATHEMATICAL "
-    "NKO OGHAM TIFINAGH"
-).split()
+SCRIPTS = ["ARABIC", "ARMENIAN", "BRAILLE", "CANADIAN", "CYRILLIC", "GEORGIAN", "GREEK", "HEBREW", "LAO", "LATIN", "LISU", "MATHEMATICAL", "NKO", "OGHAM", "TIFINAGH"]
 BY_CATEGORY = {"S": "SYMBOL", "M": "MARK", "N": "NUMBER", "P": "PUNCTUATION"}
 
 
@@ -197,9 +194,7 @@ def _split_characters(codes: NDArray[np.int64], images: NDArray[np.uint8]) -> ND
 
     characters, character = np.unique(codes, return_inverse=True)
     flat = np.ascontiguousarray(images).reshape(len(images), -1)
-    _, picture = np.unique(
-        flat.view([("", np.void, flat.shape[1])])[:, 0], return_inverse=True
-    )
+    _, picture = np.unique(flat.view([("", np.void, flat.shape[1])])[:, 0], return_inverse=True)
     k = len(characters)
     n = k + int(picture.max()) + 1
     ones = np.ones(len(codes), dtype=np.int8)
