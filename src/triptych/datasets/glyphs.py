@@ -1,12 +1,10 @@
-"""Pictures of characters and their Unicode names, drawn from the faces matplotlib ships with."""
+"""Pictures of characters beside their names: thousands of real pairs without a download."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import unicodedata
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,147 +13,196 @@ from numpy.typing import NDArray
 
 from triptych.arrays import check_number
 from triptych.dataset import Dataset
-from triptych.errors import ParameterError
+from triptych.datasets.cache import cache_folder, cached
+from triptych.errors import DataError, FileError, ParameterError
 from triptych.modalities import Modalities
 
-SIZE = 32
-FONT_SIZE = 22
-LAYOUT = 1  # raise when the drawing changes, so that older caches are not read
-N_HELD_OUT = 600
+# Upright and regular first, so that the first faces alone differ as much as three faces can; bold
+# and slanted together last, so that the faces held out combine what is learnt one at a time.
 FACES = (
     "DejaVuSans",
-    "DejaVuSans-Bold",
-    "DejaVuSans-BoldOblique",
-    "DejaVuSans-Oblique",
-    "DejaVuSansMono",
-    "DejaVuSansMono-Bold",
-    "DejaVuSansMono-BoldOblique",
-    "DejaVuSansMono-Oblique",
     "DejaVuSerif",
+    "DejaVuSansMono",
+    "DejaVuSans-Bold",
     "DejaVuSerif-Bold",
-    "DejaVuSerif-BoldItalic",
+    "DejaVuSansMono-Bold",
+    "DejaVuSans-Oblique",
     "DejaVuSerif-Italic",
+    "DejaVuSansMono-Oblique",
+    "DejaVuSans-BoldOblique",
+    "DejaVuSerif-BoldItalic",
+    "DejaVuSansMono-BoldOblique",
 )
-UNSEEN_FACES = {"DejaVuSans-BoldOblique": "test", "DejaVuSerif-Italic": "test"}
-WATCHED_FACE = "DejaVuSansMono-Bold"
-SCRIPTS = ["ARABIC", "ARMENIAN", "BRAILLE", "CANADIAN", "CYRILLIC", "GEORGIAN", "GREEK", "HEBREW", "LAO", "LATIN", "LISU", "MATHEMATICAL", "NKO", "OGHAM", "TIFINAGH"]
-BY_CATEGORY = {"S": "SYMBOL", "M": "MARK", "N": "NUMBER", "P": "PUNCTUATION"}
+
+SCRIPTS = (
+    *("LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "GEORGIAN", "HEBREW", "ARABIC", "NKO", "LAO"),
+    *("CANADIAN", "TIFINAGH", "OGHAM", "OLD ITALIC", "LISU", "BRAILLE"),
+    *("MATHEMATICAL", "COMBINING", "MODIFIER", "APL", "BOX", "ROMAN NUMERAL"),
+    *("DOMINO", "PLAYING CARD", "HEXAGRAM", "TETRAGRAM"),
+)
+ARROWS = {"ARROW", "ARROWS", "ARROWHEAD", "HARPOON", "HARPOONS"}
+
+SIDE = 32  # pixels
+SIZE = 22  # pixels per em: 99 of 100 glyphs then fit as they are
+BASELINE = 25  # rows above it; the other seven take descenders
+HELD_OUT = 600  # characters in "valid", and as many in "test"
+STYLE = 1  # raise it when the drawing changes, so that old pictures are not used
 
 
-def load_glyphs(faces: int | Sequence[str] | None = None, *, cache: bool = True) -> Dataset:
-    """Pictures of characters paired with their Unicode names: real, compositional, no download.
+def load_glyphs(faces: int | Sequence[str] | None = None, cache: bool = True) -> Dataset:
+    """Pictures and Unicode names of every printable character in the twelve DejaVu faces.
 
-    Every printable named character of twelve DejaVu faces: 47,082 pairs of 6,685 characters with
-    matplotlib 3.11. The character is shared by picture and name, the face is private to the picture.
+    The faces ship with matplotlib. A character is printable here if it has a name and its category
+    is neither a separator (Z) nor of control (C). It is drawn at 22 pixels per em on a fixed
+    baseline, so that size and height still tell letters apart; what would leave the picture is
+    moved in, and the 2 in 1000 that are larger than a picture are drawn smaller.
+
+    ``X`` has "image" uint8 (n, 1, 32, 32), ink 255 on 0, and "text": names such as ``"GREEK SMALL
+    LETTER ALPHA WITH TONOS"``. Rows go face by face, and by code point within a face. All faces
+    together are 47,082 rows of 6,685 characters (with the Unicode data of Python 3.11).
+
+    ``labels`` are "script", "category" (of Unicode: ``"Lu"``), "face" and "character". The script
+    is the name's first word, or two, if that is one of :data:`SCRIPTS`, which also lists families
+    of symbols (``"BRAILLE"``, ``"MATHEMATICAL"``); otherwise ``"ARROW"`` if the name speaks of
+    one, and ``"OTHER"`` for the rest: punctuation, signs, and families of fewer than 20.
+    ``groups`` are code points: rows of one character.
+
+    ``splits``:
+
+    * "characters": 600 characters to test on and 600 to watch, with all their faces, always the
+      same for the same faces. Characters that share a picture (A and Α and А) stay on one side.
+    * "faces": the last sixth of the faces tests, the sixth before is to watch; there with at
+      least three faces. With all twelve these are slanted ones, bold and slanted among them.
 
     Args:
-        faces: How many faces (the first ones), or their names; all twelve when left out.
-        cache: Whether pictures are kept in the user's cache folder (``TRIPTYCH_CACHE``, else
-            ``XDG_CACHE_HOME/triptych``) and read from there the next time.
-
-    Returns:
-        Data set with modalities ``"image"``, uint8 (n, 1, 32, 32), 0 is paper, and ``"text"``;
-        labels ``"script"`` (first word of the name if it is one of 15 scripts, else what the
-        category says: SYMBOL, MARK, NUMBER, PUNCTUATION, OTHER), ``"category"``, ``"face"`` and
-        ``"character"``; groups are the characters. Split ``"characters"`` holds 600 characters
-        out for ``"test"`` and 600 for ``"valid"``, in all faces; characters that share a picture
-        stay together. Split ``"faces"`` (three faces or more) holds faces out.
+        faces: How many of :data:`FACES`, from the first, or their names; ``None`` takes all.
+        cache: Whether to keep pictures in the user's cache folder and take them from there.
 
     Raises:
-        ParameterError: An unknown face.
+        ParameterError: An unknown face, one named twice, or none.
+        FileError: matplotlib is installed without a face.
     """
-    chosen = _faces(faces)
-    parts = [_face(name, cache) for name in chosen]
-    codes = np.concatenate([c for c, _ in parts])
-    images = np.concatenate([i for _, i in parts])[:, None]
-    face = np.repeat(chosen, [len(c) for c, _ in parts])
-    characters = [chr(c) for c in codes]
+    chosen = _chosen(faces)
+    drawn = [_face(name, cache) for name in chosen]
+    codes = np.concatenate([d["codes"] for d in drawn])  # (n,)
+    pictures = np.concatenate([d["pictures"] for d in drawn])  # (n, 32, 32)
+    face = np.repeat(np.array(chosen), [len(d["codes"]) for d in drawn])
+    # Each character once, then spread over its faces.
+    points, place = np.unique(codes, return_inverse=True)
+    characters = [chr(point) for point in points.tolist()]
     names = [unicodedata.name(c) for c in characters]
-    category = [unicodedata.category(c) for c in characters]
-    splits = {"characters": _split_characters(codes, images)}
-    if len(chosen) >= 3:
-        splits["faces"] = _split_faces(face, chosen)
+    splits = {"characters": _split_characters(points, place, pictures)[place]}
+    if len(chosen) > 2:
+        held = max(1, len(chosen) // 6)
+        parts = ["train"] * (len(chosen) - 2 * held) + ["valid"] * held + ["test"] * held
+        splits["faces"] = np.repeat(np.array(parts), [len(d["codes"]) for d in drawn])
     return Dataset(
-        X=Modalities({"image": images, "text": names}),
+        Modalities({"image": pictures[:, None], "text": [names[i] for i in place.tolist()]}),
         labels={
-            "script": np.array([_script(*pair) for pair in zip(names, category, strict=True)]),
-            "category": np.array(category),
+            "script": np.array([script(name) for name in names])[place],
+            "category": np.array([unicodedata.category(c) for c in characters])[place],
             "face": face,
-            "character": np.array(characters),
+            "character": np.array(characters)[place],
         },
-        groups=codes,
+        ids=np.array([f"U+{c:04X} {f}" for c, f in zip(codes.tolist(), face, strict=True)]),
+        groups=codes.astype(np.int64),
         splits=splits,
         name="glyphs",
     )
 
 
 def first_of_each(dataset: Dataset) -> NDArray[np.intp]:
-    """The first row of each group: one picture per character, from the first face that has it."""
+    """Row of each group's first appearance, in order: one picture per character."""
     if dataset.groups is None:
-        raise ParameterError(f"data set {dataset.name!r} has no groups.")
+        raise DataError(f"data set {dataset.name!r} has no groups to take the first row of.")
     return np.sort(np.unique(dataset.groups, return_index=True)[1])
 
 
-def _faces(faces: int | Sequence[str] | None) -> list[str]:
+def script(name: str) -> str:
+    """Script or family of symbols, from a character's Unicode name.
+
+    Example:
+        >>> [script(n) for n in ("GREEK SMALL LETTER PHI", "OLD ITALIC LETTER A", "HYPHEN-MINUS")]
+        ['GREEK', 'OLD ITALIC', 'OTHER']
+    """
+    words = name.split()
+    for known in (words[0], " ".join(words[:2])):
+        if known in SCRIPTS:
+            return known
+    return "ARROW" if ARROWS & set(words) else "OTHER"
+
+
+def _chosen(faces: int | Sequence[str] | None) -> tuple[str, ...]:
     if faces is None:
-        return list(FACES)
-    if isinstance(faces, (int, np.integer)):
+        return FACES
+    if isinstance(faces, (int, np.integer)) or not isinstance(faces, (str, Sequence)):
         check_number("faces", faces, low=1, high=len(FACES), integer=True)
-        return list(FACES[: int(faces)])
-    wanted = [faces] if isinstance(faces, str) else list(faces)
-    for name in wanted:
+        return FACES[:faces]
+    named = (faces,) if isinstance(faces, str) else tuple(faces)
+    for name in named:
         if name not in FACES:
-            raise ParameterError(f"faces: unknown face {name!r}; there are {list(FACES)}.")
-    if not wanted:
-        raise ParameterError("faces: expected at least one.")
-    return [name for name in FACES if name in wanted]
+            raise ParameterError(f"faces: expected names among {list(FACES)}, got {name!r}.")
+    if not named or len(set(named)) < len(named):
+        raise ParameterError(f"faces: expected different faces, at least one; got {list(named)}.")
+    return named
 
 
-def _script(name: str, category: str) -> str:
-    first = name.split()[0]
-    return first if first in SCRIPTS else BY_CATEGORY.get(category[0], "OTHER")
+def _face(name: str, cache: bool) -> Mapping[str, NDArray[Any]]:
+    """Code points (k,) and pictures (k, 32, 32) of one face, drawn or from the cache."""
+    import matplotlib
+    import PIL
+    from PIL import features
+
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
+    try:
+        body = path.read_bytes()
+    except OSError as error:
+        raise FileError(
+            f"face {name!r}: expected {path}, which matplotlib ships with; {error.strerror}."
+        ) from error
+    if not cache:
+        return _draw(path)
+    versions = (
+        f"style {STYLE}, Pillow {PIL.__version__}, FreeType {features.version('freetype2')}, "
+        f"matplotlib {matplotlib.__version__}, Unicode {unicodedata.unidata_version}, "
+    )
+    key = hashlib.sha256(versions.encode() + hashlib.sha256(body).digest()).hexdigest()[:16]
+    return cached(cache_folder() / "glyphs" / f"{name}-{key}.npz", lambda: _draw(path), _good)
 
 
-def _face(face: str, cache: bool) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    path = _cache_path(face) if cache else None
-    if path is not None and path.is_file():
-        try:
-            with np.load(path, allow_pickle=False) as held:
-                return held["codes"], held["images"]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
-            pass  # a damaged cache is drawn again
-    codes, images = _draw(face)
-    if path is not None:
-        _keep(path, codes=codes, images=images)
-    return codes, images
+def _good(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    codes, pictures = arrays["codes"], arrays["pictures"]
+    return (
+        codes.dtype == np.int32
+        and pictures.dtype == np.uint8
+        and pictures.shape == (len(codes), SIDE, SIDE)
+        and len(codes) > 0
+    )
 
 
-def _draw(face: str) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Codes (k,) and pictures (k, 32, 32) of one face."""
-    from matplotlib import get_data_path
+def _draw(path: Path) -> dict[str, NDArray[Any]]:
     from matplotlib.ft2font import FT2Font
     from PIL import Image, ImageDraw, ImageFont
 
-    path = str(Path(get_data_path()) / "fonts" / "ttf" / f"{face}.ttf")
-    codes = sorted(c for c in FT2Font(path).get_charmap() if _printable(chr(c)))
-    images = np.zeros((len(codes), SIZE, SIZE), dtype=np.uint8)
-    fonts = {
-        size: ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
-        for size in range(6, FONT_SIZE + 1)
-    }
+    codes = [code for code in sorted(FT2Font(str(path)).get_charmap()) if _printable(chr(code))]
+    # The basic layout draws one glyph as it is, whether or not a shaping library is installed.
+    basic = ImageFont.Layout.BASIC
+    fonts = {SIZE: ImageFont.truetype(str(path), SIZE, layout_engine=basic)}
+    pictures = np.zeros((len(codes), SIDE, SIDE), dtype=np.uint8)
     for row, code in enumerate(codes):
-        text, size = chr(code), FONT_SIZE
-        left, top, right, bottom = fonts[size].getbbox(text, anchor="ls")
-        while size > 6 and max(right - left, bottom - top) > SIZE:
-            size -= 1  # the few wide ones are drawn smaller rather than cut
-            left, top, right, bottom = fonts[size].getbbox(text, anchor="ls")
-        # One baseline for all, moved only where a glyph would leave the picture.
-        down = min(max(23, -top), SIZE - bottom)
-        picture = Image.new("L", (SIZE, SIZE))
-        across = (SIZE - (right - left)) // 2 - left
-        ImageDraw.Draw(picture).text((across, down), text, fill=255, font=fonts[size], anchor="ls")
-        images[row] = np.asarray(picture)
-    return np.array(codes, dtype=np.int64), images
+        size, box = SIZE, fonts[SIZE].getbbox(chr(code), anchor="ls")
+        while box[2] - box[0] > SIDE or box[3] - box[1] > SIDE:
+            size -= 1
+            if size not in fonts:
+                fonts[size] = ImageFont.truetype(str(path), size, layout_engine=basic)
+            box = fonts[size].getbbox(chr(code), anchor="ls")
+        left, top, right, bottom = (round(edge) for edge in box)  # of the ink, from the baseline
+        x = (SIDE - (right - left)) // 2 - left
+        y = min(max(BASELINE, -top), SIDE - bottom)
+        picture = Image.new("L", (SIDE, SIDE))
+        ImageDraw.Draw(picture).text((x, y), chr(code), fill=255, font=fonts[size], anchor="ls")
+        pictures[row] = np.asarray(picture)
+    return {"codes": np.array(codes, dtype=np.int32), "pictures": pictures}
 
 
 def _printable(character: str) -> bool:
@@ -163,66 +210,37 @@ def _printable(character: str) -> bool:
     return named and unicodedata.category(character)[0] not in "CZ"
 
 
-def _cache_path(face: str) -> Path:
-    import matplotlib
-    import PIL
-    from PIL import features
+def _split_characters(
+    points: NDArray[Any], place: NDArray[np.intp], pictures: NDArray[np.uint8]
+) -> NDArray[np.str_]:
+    """Part of each character (k,): whole families of look-alikes, in the order of a hash."""
+    root = list(range(len(points)))
 
-    key = (LAYOUT, PIL.__version__, features.version("freetype2"), matplotlib.__version__)
-    digest = hashlib.sha256(repr((*key, unicodedata.unidata_version)).encode()).hexdigest()[:12]
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folder = os.environ.get("TRIPTYCH_CACHE") or str(Path(home) / "triptych")
-    return Path(folder) / f"glyphs-{digest}-{face}.npz"
+    def find(i: int) -> int:
+        while root[i] != i:
+            root[i] = i = root[root[i]]
+        return i
 
+    seen: dict[bytes, int] = {}
+    for i, picture in zip(place.tolist(), pictures, strict=True):
+        a, b = sorted((find(seen.setdefault(picture.tobytes(), i)), find(i)))
+        root[b] = a
+    families: dict[int, list[int]] = {}
+    for i in range(len(points)):
+        families.setdefault(find(i), []).append(i)
 
-def _keep(path: Path, **arrays: NDArray[Any]) -> None:
-    """Write a cache file whole; a folder that cannot be written costs only time."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(draft, "wb") as f:
-            np.savez_compressed(f, **arrays)  # type: ignore[arg-type]
-        os.replace(draft, path)
-    except OSError:
-        draft.unlink(missing_ok=True)
+    def order(family: list[int]) -> bytes:
+        return hashlib.sha256(f"glyph {points[family[0]]}".encode()).digest()
 
-
-def _split_characters(codes: NDArray[np.int64], images: NDArray[np.uint8]) -> NDArray[Any]:
-    """Characters held out; those that share a picture with another stay on one side."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    characters, character = np.unique(codes, return_inverse=True)
-    flat = np.ascontiguousarray(images).reshape(len(images), -1)
-    _, picture = np.unique(flat.view([("", np.void, flat.shape[1])])[:, 0], return_inverse=True)
-    k = len(characters)
-    n = k + int(picture.max()) + 1
-    ones = np.ones(len(codes), dtype=np.int8)
-    links = coo_array((ones, (character, k + picture)), shape=(n, n))
-    _, component = connected_components(links, directed=False)
-    # A hash of the smallest code orders the components, the same for any subset of faces.
-    members: dict[int, list[int]] = {}
-    for at, c in enumerate(component[:k]):
-        members.setdefault(int(c), []).append(at)
-    order = sorted(
-        members.values(), key=lambda m: hashlib.sha256(str(characters[m[0]]).encode()).digest()
-    )
-    held = min(N_HELD_OUT, k // 5)
-    part = np.full(k, "train")
-    for name in ("test", "valid"):
-        left = held
-        for group in order:
-            if part[group[0]] == "train" and len(group) <= left:
-                part[group] = name
-                left -= len(group)
-    return part[character]
-
-
-def _split_faces(face: NDArray[Any], chosen: list[str]) -> NDArray[Any]:
-    part = {name: UNSEEN_FACES.get(name, "train") for name in chosen}
-    if len(chosen) == len(FACES):
-        part[WATCHED_FACE] = "valid"
-    else:
-        part = dict.fromkeys(chosen, "train")
-        part[chosen[-1]], part[chosen[-2]] = "test", "valid"
-    return np.array([part[name] for name in face])
+    parts = np.full(len(points), "train")
+    waiting = sorted(families.values(), key=order)
+    for part in ("test", "valid"):
+        left, later = HELD_OUT, []
+        for family in waiting:
+            if len(family) <= left:
+                parts[family] = part
+                left -= len(family)
+            else:
+                later.append(family)
+        waiting = later
+    return parts
