@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from triptych import information as information
     from triptych import losses as losses
     from triptych import report as report
+    from triptych import testing as testing
     from triptych.catalog import load as load
+    from triptych.comparison import compare as compare
     from triptych.dataset import Dataset as Dataset
     from triptych.modalities import Modalities as Modalities
     from triptych.training.settings import Training as Training
@@ -30,6 +32,7 @@ _EXPORTS = {
     "Dataset": "dataset",
     "Modalities": "modalities",
     "Training": "training.settings",
+    "compare": "comparison",
     "coordination": "coordination",
     "datasets": "datasets",
     "errors": "errors",
@@ -40,6 +43,7 @@ _EXPORTS = {
     "load": "catalog",
     "losses": "losses",
     "report": "report",
+    "testing": "testing",
 }
 
 __all__ = [*_EXPORTS, "__version__"]
