@@ -1,0 +1,503 @@
+"""The one training loop, on Accelerate. Methods say what is special about them by its hooks.
+
+- batch streams per term: a :class:`Phase` of several :class:`Stream`, each with its own batch size;
+  their gradients are added before one step (DCCAE);
+- inner and alternating steps: several phases, each with its own parameters and optimiser (critics);
+- state per row: ``batch.rows`` says which rows of the training set a batch holds (free codes);
+- micro-batch gradients: a stream that is split into ``encode`` and ``terms_of`` (contrastive);
+- gathering across processes: :func:`triptych.losses.gather.gather` inside the terms;
+- after every step: ``after_step`` (a clamp on a scale).
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from triptych.errors import ParameterError, TrainingError
+from triptych.seeding import derive, torch_scope
+from triptych.training import checkpoint
+from triptych.training.batches import Batch, Rows, order_of, steps_per_epoch
+from triptych.training.history import History, Means
+from triptych.training.settings import Training
+
+Terms = Mapping[str, Tensor]
+Codes = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Batches of one size and the terms computed on them.
+
+    Args:
+        terms: From a batch to named scalars, ``"loss"`` (their weighted sum) among them.
+        batch_size: Rows per step; ``None`` for the setting's.
+        encode: From a batch to codes, row by row, for micro-batches.
+        terms_of: From codes of the whole batch to the terms, for micro-batches.
+    """
+
+    terms: Callable[[Batch], Terms]
+    batch_size: int | None = None
+    encode: Callable[[Batch], Codes] | None = None
+    terms_of: Callable[[Codes, Batch], Terms] | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One kind of step; the phases of a plan take turns.
+
+    Args:
+        name: For the history, when there are several.
+        streams: Whose losses are added.
+        parameters: What this phase moves; ``None`` for all of the network.
+        steps: How many steps before the next phase's turn.
+        learning_rate: ``None`` for the setting's.
+    """
+
+    name: str
+    streams: tuple[Stream, ...]
+    parameters: tuple[nn.Parameter, ...] | None = None
+    steps: int = 1
+    learning_rate: float | None = None
+
+
+@dataclass
+class _Standing:
+    """Where the fit stands; with the tensors, this is what a checkpoint holds."""
+
+    epoch: int = 0
+    step: int = 0
+    history: History = field(default_factory=History)
+    means: Means = field(default_factory=Means)
+    best_loss: float = float("inf")
+    best_epoch: int | None = None
+    best: dict[str, Tensor] | None = None
+    stale: int = 0
+
+
+class _Step(nn.Module):
+    """Lets a distributed wrapper see the forward pass of any terms."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, run: Callable[..., Any], *inputs: Any) -> Any:
+        return run(*inputs)
+
+
+def train(
+    network: nn.Module,
+    phases: tuple[Phase, ...],
+    rows: Rows,
+    settings: Training,
+    *,
+    seed: int,
+    valid: Rows | None = None,
+    after_step: Callable[[], None] = lambda: None,
+    fingerprint: str = "",
+) -> History:
+    """Train ``network`` in place.
+
+    Args:
+        network: All parameters.
+        phases: What is done in each round.
+        rows: Training rows.
+        settings: How to train.
+        seed: Of the order of rows and of dropout.
+        valid: Validation rows.
+        after_step: Called after every optimiser step.
+        fingerprint: What a checkpoint must have been made for to be taken up again.
+
+    Returns:
+        The terms of the loss by epoch. Global generators are left as they were found.
+
+    Raises:
+        TrainingError: The loss is not finite; names the term and the step.
+        KeyboardInterrupt: Passed on, after a checkpoint was written.
+    """
+    if settings.patience is not None and valid is None:
+        raise ParameterError(
+            "training__patience watches the validation loss: give fit(..., validation=X_valid) or "
+            "Training(validation_share=0.1)."
+        )
+    with torch_scope(derive(seed, "training")), _interruptible() as interrupted:
+        fit = _Fit(network, phases, rows, settings, seed, valid, after_step, fingerprint)
+        return fit.run(interrupted)
+
+
+class _Fit:
+    def __init__(
+        self,
+        network: nn.Module,
+        phases: tuple[Phase, ...],
+        rows: Rows,
+        settings: Training,
+        seed: int,
+        valid: Rows | None,
+        after_step: Callable[[], None],
+        fingerprint: str,
+    ) -> None:
+        self.network, self.phases, self.rows, self.valid = network, phases, rows, valid
+        self.settings, self.seed, self.after_step = settings, seed, after_step
+        self.fingerprint = fingerprint
+        self.accelerator = _accelerator(settings, several=len(phases) > 1)
+        self.moved = [
+            [p for p in (phase.parameters or network.parameters()) if p.requires_grad]
+            for phase in phases
+        ]
+        self.rates = [p.learning_rate or settings.learning_rate for p in phases]
+        bare = [
+            _optimizer(settings, moved, rate)
+            for moved, rate in zip(self.moved, self.rates, strict=True)
+        ]
+        prepared = self.accelerator.prepare(_Step(network), *bare)
+        self.wrapped, self.optimizers = prepared[0], list(prepared[1:])
+        self.device = self.accelerator.device
+        first = phases[0].streams[0].batch_size or settings.batch_size
+        self.rounds = steps_per_epoch(len(rows), first * settings.accumulate)
+        self.total = self.rounds * settings.epochs
+        self.at = _Standing()
+        self.written = time.monotonic()
+        self.orders: dict[tuple[str, int], np.ndarray[Any, Any]] = {}
+
+    # -- the run ---------------------------------------------------------------------------
+
+    def run(self, interrupted: threading.Event) -> History:
+        self._resume()
+        with _progress(self.settings, self.total, self.accelerator.is_main_process) as advance:
+            advance(self.at.epoch * self.rounds + self.at.step, self.at.history)
+            while self.at.epoch < self.settings.epochs and not self._patient_no_more():
+                self.network.train()
+                while self.at.step < self.rounds:
+                    self._round()
+                    self.at.step += 1
+                    advance(1, self.at.history)
+                    if interrupted.is_set():
+                        self._write(force=True)
+                        raise KeyboardInterrupt
+                    self._write()
+                self._end_epoch()
+                self._write(force=self.at.epoch == self.settings.epochs)
+        if self.at.best is not None and self.settings.keep_best:
+            self.network.load_state_dict(self.at.best)
+        self.network.eval()
+        self.accelerator.free_memory()
+        self.network.to("cpu")
+        return self.at.history
+
+    def _patient_no_more(self) -> bool:
+        return self.settings.patience is not None and self.at.stale >= self.settings.patience
+
+    def _round(self) -> None:
+        done = self.at.epoch * self.rounds + self.at.step
+        for turn, phase in enumerate(self.phases):
+            for inner in range(phase.steps):
+                self._one_step(turn, phase, done * phase.steps + inner, done)
+
+    def _one_step(self, turn: int, phase: Phase, count: int, done: int) -> None:
+        optimizer, parts = self.optimizers[turn], self.settings.accumulate
+        for group in optimizer.param_groups:
+            group["lr"] = self.rates[turn] * self.settings.rate_at(done, self.total)
+        optimizer.zero_grad(set_to_none=True)
+        for at, stream in enumerate(phase.streams):
+            for piece in range(parts):
+                batch = self._batch(f"{turn}.{at}", stream, count * parts + piece)
+                last = at == len(phase.streams) - 1 and piece == parts - 1
+                quiet = nullcontext() if last else self.accelerator.no_sync(self.wrapped)
+                with quiet:
+                    terms = self._backward(stream, batch, parts)
+                self._record(turn, phase, at, terms, len(batch))
+        if self.settings.gradient_clip is not None:
+            self.accelerator.clip_grad_norm_(self.moved[turn], self.settings.gradient_clip)
+        optimizer.step()
+        self.after_step()
+
+    def _record(self, turn: int, phase: Phase, at: int, terms: Terms, rows: int) -> None:
+        numbers = torch.stack([t.detach().float() for t in terms.values()]).tolist()
+        values = dict(zip(terms, numbers, strict=True))
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise TrainingError(
+                    f"the term {name!r} of the loss became {value} in epoch {self.at.epoch}, step "
+                    f"{self.at.step}. Lower training__learning_rate, or look for extreme values."
+                )
+        if turn or at:
+            values = {
+                k if k != "loss" else f"loss:{phase.name}.{at}": v for k, v in values.items()
+            }
+        self.at.means.add(values, rows)
+
+    def _batch(self, key: str, stream: Stream, count: int) -> Batch:
+        size = stream.batch_size or self.settings.batch_size
+        epoch, step = divmod(count, steps_per_epoch(len(self.rows), size))
+        if (key, epoch) not in self.orders:
+            for old in [k for k in self.orders if k[0] == key]:
+                del self.orders[old]
+            self.orders[key, epoch] = order_of(self.seed, key, epoch, len(self.rows))
+        chosen = self.orders[key, epoch][step * size : (step + 1) * size]
+        share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        return self.rows.take(chosen[share], self.device)
+
+    def _backward(self, stream: Stream, batch: Batch, parts: int) -> Terms:
+        micro = self.settings.micro_batch_size
+        if micro is None or micro >= len(batch):
+            with self.accelerator.autocast():
+                terms: Terms = self.wrapped(stream.terms, batch)
+            self.accelerator.backward(terms["loss"] / parts)
+            return terms
+        if stream.encode is None or stream.terms_of is None:
+            raise ParameterError(
+                "training__micro_batch_size is for methods whose loss looks across the batch; "
+                "use training__accumulate here."
+            )
+        return self._backward_in_pieces(stream.encode, stream.terms_of, batch, micro, parts)
+
+    def _backward_in_pieces(
+        self,
+        encode: Callable[[Batch], Codes],
+        terms_of: Callable[[Codes, Batch], Terms],
+        batch: Batch,
+        micro: int,
+        parts: int,
+    ) -> Terms:
+        """Cached gradients (Gao et al. 2021, arXiv:2101.06983): exact, memory of one piece."""
+        pieces = [batch.part(slice(i, i + micro)) for i in range(0, len(batch), micro)]
+        states, found = [], []
+        with torch.no_grad(), self.accelerator.autocast():
+            for piece in pieces:
+                states.append(_generators())
+                found.append(encode(piece))
+        codes = {m: torch.cat([f[m] for f in found]).requires_grad_() for m in found[0]}
+        with self.accelerator.autocast():
+            terms: Terms = terms_of(codes, batch)
+        # Parameters of the loss itself (a scale) get their gradient here.
+        with self.accelerator.no_sync(self.wrapped):
+            self.accelerator.backward(terms["loss"] / parts)
+        after = _generators()
+        start = 0
+        for piece, state in zip(pieces, states, strict=True):
+            _set_generators(state)
+            stop = start + len(piece)
+            with self.accelerator.autocast():
+                again = self.wrapped(encode, piece)
+            grads = [codes[m].grad[start:stop] for m in again if codes[m].grad is not None]  # type: ignore[index]
+            kept = [again[m] for m in again if codes[m].grad is not None]
+            torch.autograd.backward(kept, grads)
+            start = stop
+        _set_generators(after)
+        return terms
+
+    # -- epochs ----------------------------------------------------------------------------
+
+    def _end_epoch(self) -> None:
+        train = self.at.means.result()
+        valid = self._validate() if self.valid is not None else {}
+        if valid:
+            if valid["loss"] < self.at.best_loss:
+                self.at.best_loss, self.at.best_epoch = valid["loss"], self.at.epoch
+                self.at.stale = 0
+                if self.settings.keep_best:
+                    self.at.best = {k: v.clone() for k, v in self.network.state_dict().items()}
+            else:
+                self.at.stale += 1
+        best = self.at.best_epoch if self.settings.keep_best else None
+        self.at.history = self.at.history.with_epoch(train, valid, best)
+        self.at.means = Means()
+        self.at.epoch, self.at.step = self.at.epoch + 1, 0
+
+    def _validate(self) -> dict[str, float]:
+        """The same terms on the validation rows, in evaluation mode, with draws of their own."""
+        assert self.valid is not None
+        means = Means()
+        self.network.eval()
+        with torch.no_grad(), torch_scope(derive(self.seed, "validation")):
+            for turn, phase in enumerate(self.phases):
+                for at, stream in enumerate(phase.streams):
+                    size = stream.batch_size or self.settings.batch_size
+                    sums = Means()
+                    for step in range(steps_per_epoch(len(self.valid), size)):
+                        chosen = np.arange(step * size, min((step + 1) * size, len(self.valid)))
+                        with self.accelerator.autocast():
+                            terms = stream.terms(self.valid.take(chosen, self.device))
+                        sums.add({k: float(v) for k, v in terms.items()}, len(chosen))
+                    result = sums.result()
+                    if turn or at:
+                        result = {
+                            k if k != "loss" else f"loss:{phase.name}.{at}": v
+                            for k, v in result.items()
+                        }
+                    means.add(result, 1)
+                    means.rows = 1
+        return means.result()
+
+    # -- checkpoints -----------------------------------------------------------------------
+
+    def _write(self, *, force: bool = False) -> None:
+        if self.settings.checkpoint is None:
+            return
+        due = time.monotonic() - self.written >= self.settings.checkpoint_every_s
+        if not (force or due) or not self.accelerator.is_main_process:
+            return
+        scaler = self.accelerator.scaler
+        state = {
+            "fingerprint": self.fingerprint,
+            "epoch": self.at.epoch,
+            "step": self.at.step,
+            "history": self.at.history,
+            "sums": self.at.means.sums,
+            "rows": self.at.means.rows,
+            "best_loss": self.at.best_loss,
+            "best_epoch": self.at.best_epoch,
+            "best": self.at.best,
+            "stale": self.at.stale,
+            "network": self.network.state_dict(),
+            "optimizers": [_optimizer_state(o.state_dict()) for o in self.optimizers],
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "generators": _generators(),
+        }
+        checkpoint.save(Path(self.settings.checkpoint), state)
+        self.written = time.monotonic()
+
+    def _resume(self) -> None:
+        if self.settings.checkpoint is None:
+            return
+        state = checkpoint.load(Path(self.settings.checkpoint))
+        if state is None:
+            return
+        if state["fingerprint"] != self.fingerprint:
+            raise ParameterError(
+                f"training__checkpoint: {self.settings.checkpoint} belongs to another fit (other "
+                "data, parameters or seed). Choose another folder or remove it."
+            )
+        self.network.load_state_dict(state["network"])
+        for optimizer, held in zip(self.optimizers, state["optimizers"], strict=True):
+            full = optimizer.state_dict()
+            full["state"] = {int(k): v for k, v in held.items()}
+            optimizer.load_state_dict(full)
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.at = _Standing(
+            state["epoch"],
+            state["step"],
+            state["history"],
+            Means(state["sums"], state["rows"]),
+            state["best_loss"],
+            state["best_epoch"],
+            state["best"],
+            state["stale"],
+        )
+        _set_generators(state["generators"])
+
+
+def _optimizer_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(k): v for k, v in state["state"].items()}
+
+
+def _generators() -> dict[str, Tensor]:
+    found = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        found["cuda"] = torch.cuda.get_rng_state()
+    return found
+
+
+def _set_generators(state: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def _optimizer(
+    settings: Training, parameters: list[nn.Parameter], rate: float
+) -> torch.optim.Optimizer:
+    # Biases, norms and scales have fewer than two axes; pulling them to zero helps nobody.
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [g for g in groups if g["params"]]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=0.9)
+    return torch.optim.AdamW(groups, lr=rate)
+
+
+def _accelerator(settings: Training, *, several: bool) -> Any:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    for name, there in (("cuda", torch.cuda.is_available()), ("mps", _mps())):
+        if settings.device == name and not there:
+            raise ParameterError(f"training__device: {name!r} is not available on this machine.")
+    # Accelerate keeps one state for the process; a fit of another precision needs a new one.
+    AcceleratorState._reset_state()
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if several else []
+    return Accelerator(
+        cpu=settings.device == "cpu",
+        mixed_precision={"32": "no", "bf16": "bf16", "16": "fp16"}[settings.precision],
+        kwargs_handlers=handlers,
+    )
+
+
+def _mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C is seen between steps, where weights and optimiser agree; twice stops at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def wait(number: int, frame: Any) -> None:
+        if stop.is_set() and callable(before):
+            before(number, frame)
+        stop.set()
+
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _progress(
+    settings: Training, total: int, shown: bool
+) -> Iterator[Callable[[int, History], None]]:
+    if not (settings.progress and shown):
+        yield lambda steps, history: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("training", total=total, loss="")
+
+        def advance(steps: int, history: History) -> None:
+            losses = history.train.get("loss", [])
+            bar.update(task, advance=steps, loss=f"loss {losses[-1]:.3f}" if losses else "")
+
+        yield advance
