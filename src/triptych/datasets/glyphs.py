@@ -122,10 +122,10 @@ def script(name: str) -> str:
     """Script or family of symbols, from a character's Unicode name.
 
     Example:
-        >>> [script(n) for n in ("GREEK SMALL LETTER PHI", "OLD ITALIC LETTER A", "HYPHEN-MINUS")]
-        ['GREEK', 'OLD ITALIC', 'OTHER']
+        >>> [script(n) for n in ("GREEK SMALL LETTER PHI", "ARABIC-INDIC DIGIT ONE", "COLON")]
+        ['GREEK', 'ARABIC', 'OTHER']
     """
-    words = name.split()
+    words = name.replace("-", " ").split()
     for known in (words[0], " ".join(words[:2])):
         if known in SCRIPTS:
             return known
