@@ -11,6 +11,7 @@ from triptych.lazy import attribute
 
 _EXPORTS = {
     "CCA": "cca",
+    "CLIP": "clip",
 }
 
 __all__ = list(_EXPORTS)

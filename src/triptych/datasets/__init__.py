@@ -1,24 +1,36 @@
-"""Data sets that are always there, and readers by name or path."""
+"""Data sets that are always there, and readers of others by path."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from triptych import files
 from triptych.dataset import Dataset
-from triptych.datasets import synthetic as synthetic
-from triptych.datasets.digits import load_two_view_digits as load_two_view_digits
-from triptych.datasets.glyphs import first_of_each as first_of_each
-from triptych.datasets.glyphs import load_glyphs as load_glyphs
+from triptych.datasets import synthetic
+from triptych.datasets.digits import load_two_view_digits
+from triptych.datasets.glyphs import first_of_each, load_glyphs
 
-DATASETS = {"glyphs": load_glyphs, "digits": load_two_view_digits}
+__all__ = [
+    "DATASETS",
+    "first_of_each",
+    "load",
+    "load_glyphs",
+    "load_two_view_digits",
+    "synthetic",
+]
+
+DATASETS: Mapping[str, Callable[[], Dataset]] = {
+    "digits": load_two_view_digits,
+    "glyphs": load_glyphs,
+}
+"""Names that the command line knows, and what loads them."""
 
 
-def load(data: str | Path) -> Dataset:
-    """A data set of ours by name, or what a file or folder holds.
+def load(name: str | Path) -> Dataset:
+    """A data set of ours by its name, else the file or folder of that path.
 
     Args:
-        data: ``"glyphs"``, ``"digits"``, or a path that :func:`triptych.files.read` reads.
+        name: A key of :data:`DATASETS`, or a path as for :func:`triptych.files.read`.
     """
-    from triptych.files import read
-
-    return DATASETS[str(data)]() if str(data) in DATASETS else read(data)
+    return DATASETS[str(name)]() if str(name) in DATASETS else files.read(name)

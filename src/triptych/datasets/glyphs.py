@@ -65,7 +65,9 @@ def load_glyphs(faces: int | Sequence[str] | None = None, cache: bool = True) ->
     is the name's first word, or two, if that is one of :data:`SCRIPTS`, which also lists families
     of symbols (``"BRAILLE"``, ``"MATHEMATICAL"``); otherwise ``"ARROW"`` if the name speaks of
     one, and ``"OTHER"`` for the rest: punctuation, signs, and families of fewer than 20.
-    ``groups`` are code points: rows of one character.
+    ``groups`` are code points: rows of one character. Upright and slanted faces share the outlines
+    of many symbols: of all rows, the picture tells the face in at most 79 % (of letters, in 99 %;
+    of the first three faces, in 96 %), and the character tells it in 14 %.
 
     ``splits``:
 

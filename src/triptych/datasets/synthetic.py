@@ -1,10 +1,10 @@
-"""Samplers whose truth is known: correlations, information, factors, decomposition."""
+"""Samplers whose truth is known: correlations, information, factors, and parts of information."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,139 +14,257 @@ from triptych.errors import ParameterError
 from triptych.modalities import Modalities
 from triptych.seeding import check_random_state, generator
 
-LN2 = float(np.log(2))
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What a sampler drew and what is true of it.
+class LinearGaussian:
+    """A Gaussian pair, and what is true of it.
 
     Args:
-        X: Modalities ``"a"`` and ``"b"``.
-        truth: Known quantities and factors by name; information in nats.
-        y: Target (n,), where the sampler has one.
+        X: The two modalities, vectors (n, p) and (n, q).
+        correlations: Canonical correlations of the population (min(p, q),), largest first.
+        mutual_information: I(A; B) of the population, in nats.
+        weights: By modality, the directions (p, min(p, q)) whose projections have unit variance
+            and these correlations.
+        covariance: Of both modalities side by side, (p + q, p + q).
     """
 
     X: Modalities
-    truth: Mapping[str, Any] = field(default_factory=dict)
-    y: NDArray[Any] | None = None
+    correlations: Floats
+    mutual_information: float
+    weights: Mapping[str, Floats]
+    covariance: Floats
 
 
 def linear_gaussian(
     n: int = 1000,
-    correlations: Sequence[float] = (0.9, 0.5),
-    dims: tuple[int, int] = (5, 4),
+    correlations: Sequence[float] = (0.9, 0.6, 0.3),
+    dims: tuple[int, int] = (8, 6),
     random_state: int | None = 0,
-) -> Sample:
-    """Two Gaussian vectors with given canonical correlations.
+    names: tuple[str, str] = ("a", "b"),
+) -> LinearGaussian:
+    r"""Two Gaussian modalities with the canonical correlations asked for.
+
+    Latent coordinates are standard normal, and pair i has correlation :math:`\rho_i`; the rest
+    are independent. A random invertible matrix of condition number at most 10 then mixes each
+    side, which leaves correlations and information as they are:
+
+    .. math:: I(A; B) = -\tfrac{1}{2} \sum_i \log(1 - \rho_i^2)
 
     Args:
         n: Rows.
-        correlations: Canonical correlations in (-1, 1) exclusive, at most min(dims) of them.
-        dims: Widths of ``"a"`` and ``"b"``.
-        random_state: Seed.
-
-    Returns:
-        Truth ``"correlations"``, falling and padded with zeros, and ``"mutual_information"``
-        = -1/2 sum log(1 - rho**2), in nats.
+        correlations: Each 0 <= ρ < 1, at most as many as the smaller side has columns; the rest
+            are 0.
+        dims: Columns (p, q).
+        random_state: Seed of the mixing and of the rows. The mixing does not depend on ``n``, so
+            samples of two sizes have one population.
+        names: Of the two modalities.
     """
-    check_number("n", n, low=1, integer=True)
-    rho = np.sort(np.abs(np.asarray(correlations, dtype=float)))[::-1]
-    if len(rho) > min(dims) or (rho >= 1).any():
-        raise ParameterError(
-            f"correlations: expected at most {min(dims)} numbers below 1, got {list(correlations)}."
-        )
     seed = check_random_state(random_state)
-    rng = generator(seed, "draws")
-    A = rng.normal(size=(n, dims[0]))
-    B = rng.normal(size=(n, dims[1]))
-    k = len(rho)
-    B[:, :k] = rho * A[:, :k] + np.sqrt(1 - rho**2) * B[:, :k]
-    a, b = (Z @ _mixing(generator(seed, "mixing", m), Z.shape[1]) for Z, m in ((A, "a"), (B, "b")))
-    full = np.concatenate([rho, np.zeros(min(dims) - k)])
-    information = float(-0.5 * np.log1p(-(rho**2)).sum())
-    return Sample(
-        Modalities({"a": a, "b": b}),
-        {"correlations": full, "mutual_information": information},
+    check_number("n", n, low=1, integer=True)
+    _check_pair("dims", dims)
+    _check_pair("names", names)
+    for p in dims:
+        check_number("dims", p, low=1, integer=True)
+    p, q = dims
+    k = min(p, q)
+    if len(correlations) > k:
+        raise ParameterError(
+            f"correlations: expected at most {k}, the columns of the smaller side; "
+            f"got {len(correlations)}."
+        )
+    for rho in correlations:
+        check_number("correlations", rho, low=0)
+        if rho >= 1:
+            raise ParameterError(f"correlations: expected numbers below 1, got {rho}.")
+    r = np.zeros(k)
+    r[: len(correlations)] = sorted(correlations, reverse=True)
+
+    rng = generator(seed, "rows")
+    za = rng.standard_normal((n, p))
+    zb = rng.standard_normal((n, q))
+    zb[:, :k] = r * za[:, :k] + np.sqrt(1 - r**2) * zb[:, :k]
+    wa, wb = (_invertible(d, generator(seed, "mixing", i)) for i, d in enumerate(dims))
+    cross = np.zeros((p, q))
+    cross[range(k), range(k)] = r
+    covariance = np.block([[wa @ wa.T, wa @ cross @ wb.T], [wb @ cross.T @ wa.T, wb @ wb.T]])
+    a, b = names
+    return LinearGaussian(
+        X=Modalities({a: za @ wa.T, b: zb @ wb.T}),
+        correlations=r,
+        mutual_information=float(-0.5 * np.log1p(-(r**2)).sum()),
+        weights={a: np.linalg.inv(wa).T[:, :k], b: np.linalg.inv(wb).T[:, :k]},
+        covariance=covariance,
     )
+
+
+@dataclass(frozen=True)
+class SharedPrivateFactors:
+    """Modalities made of factors that all share and factors of their own.
+
+    Args:
+        X: The modalities, vectors (n, p).
+        shared: Factors that every modality shows, (n, d).
+        private: By modality, factors that only it shows, (n, d_m).
+    """
+
+    X: Modalities
+    shared: Floats
+    private: Mapping[str, Floats]
 
 
 def shared_private(
     n: int = 1000,
+    *,
     n_shared: int = 2,
     n_private: int = 2,
-    dims: tuple[int, int] = (20, 15),
-    noise: float = 0.05,
+    dims: int = 10,
+    noise: float = 0.1,
     nonlinear: bool = False,
     random_state: int | None = 0,
-) -> Sample:
-    """Each modality mixes the shared factors with private ones of its own.
+    names: Sequence[str] = ("a", "b"),
+) -> SharedPrivateFactors:
+    """Modalities that mix shared and private factors, each in its own way.
+
+    All factors are independent and standard normal. A modality shows its shared and private
+    factors u (n, d + d_m) through a map that can be undone, plus white noise: a matrix with
+    orthonormal columns or, if nonlinear, two rounds of a rotation and a leaky rectifier before it.
 
     Args:
         n: Rows.
-        n_shared: Shared factors, standard normal.
-        n_private: Private factors of each modality, standard normal, independent of all others.
-        dims: Widths of ``"a"`` and ``"b"``, each at least ``n_shared + n_private``.
-        noise: Standard deviation of Gaussian noise on every column.
-        nonlinear: Whether the mixture goes through tanh and a second mixture.
-        random_state: Seed.
-
-    Returns:
-        Truth ``"shared"`` (n, n_shared) and ``"private"``, by modality (n, n_private).
+        n_shared: Shared factors d.
+        n_private: Private factors d_m of each modality.
+        dims: Columns p of each modality, at least d + d_m.
+        noise: Standard deviation of the white noise.
+        nonlinear: Whether the mixing bends.
+        random_state: Seed. Every modality has a stream keyed by its name, so adding one leaves
+            the others as they are.
+        names: Of the modalities, one or more.
     """
-    check_number("n", n, low=1, integer=True)
-    check_number("noise", noise, low=0)
-    if min(dims) < n_shared + n_private:
-        raise ParameterError(f"dims: expected at least {n_shared + n_private} each, got {dims}.")
     seed = check_random_state(random_state)
-    shared = generator(seed, "shared").normal(size=(n, n_shared))
-    data, private = {}, {}
-    for name, width in zip(("a", "b"), dims, strict=True):
+    for word, value, low in (("n", n, 1), ("n_shared", n_shared, 0), ("n_private", n_private, 0)):
+        check_number(word, value, low=low, integer=True)
+    width = n_shared + n_private
+    check_number("dims", dims, low=max(width, 1), integer=True)
+    check_number("noise", noise, low=0, high=1e6)
+    if width == 0:
+        raise ParameterError("n_shared and n_private: expected at least one factor, got 0 and 0.")
+    if isinstance(names, str) or not names or len(set(names)) < len(names):
+        raise ParameterError(f"names: expected different names, at least one; got {names!r}.")
+    shared = generator(seed, "shared").standard_normal((n, n_shared))
+    private, data = {}, {}
+    for name in names:
         rng = generator(seed, "modality", name)
-        private[name] = rng.normal(size=(n, n_private))
-        Z = np.column_stack([shared, private[name]])
-        X = Z @ _mixing(rng, width)[: Z.shape[1]]
+        rotations = [_orthonormal(width, width, rng) for _ in range(2)]
+        outward = _orthonormal(dims, width, rng)
+        private[name] = rng.standard_normal((n, n_private))
+        u = np.concatenate([shared, private[name]], axis=1)  # (n, d + d_m)
         if nonlinear:
-            X = np.tanh(X) @ _mixing(rng, width)
-        data[name] = X + noise * rng.normal(size=(n, width))
-    return Sample(Modalities(data), {"shared": shared, "private": private})
+            for rotation in rotations:
+                u = u @ rotation.T
+                u = np.where(u > 0, u, 0.2 * u)
+        data[name] = u @ outward.T + noise * rng.standard_normal((n, dims))
+    return SharedPrivateFactors(Modalities(data), shared, private)
 
 
-def logic_gate(gate: str, n: int = 1000, random_state: int | None = 0) -> Sample:
-    """Bits ``"a"`` and ``"b"`` and a target y made of them, with its known decomposition.
+@dataclass(frozen=True)
+class Gate:
+    """Two binary inputs, an output, and how the information about it is divided, in bits.
 
     Args:
-        gate: ``"and"``, ``"xor"``, ``"copy"`` (a = b = y: all redundant) or ``"unique"`` (y = a).
+        X: The inputs, vectors (n, 1) of 0 and 1.
+        y: The output (n,), 0 or 1.
+        redundancy: What either input alone tells about y.
+        unique: By input, what only it tells.
+        synergy: What only both together tell.
+    """
+
+    X: Modalities
+    y: NDArray[np.int64]
+    redundancy: float
+    unique: Mapping[str, float]
+    synergy: float
+
+    @property
+    def mutual_information(self) -> float:
+        """I(A, B; y): the sum of the four parts."""
+        return self.redundancy + sum(self.unique.values()) + self.synergy
+
+
+# I(a; a & b) = H(1/4) - H(1/2) / 2 in bits; OR is AND with 0 and 1 exchanged.
+_ONE_INPUT_OF_AND = 0.75 * math.log2(4 / 3)
+_GATES = {
+    "and": (_ONE_INPUT_OF_AND, 0.0, 0.5),
+    "or": (_ONE_INPUT_OF_AND, 0.0, 0.5),
+    "xor": (0.0, 0.0, 1.0),
+    "copy": (1.0, 0.0, 0.0),
+    "unique": (0.0, 1.0, 0.0),
+}
+
+
+def logic_gate(
+    gate: str = "xor",
+    n: int = 1000,
+    random_state: int | None = 0,
+    *,
+    balanced: bool = False,
+    names: tuple[str, str] = ("a", "b"),
+) -> Gate:
+    """Fair coins into a gate: who tells what about the output is known exactly.
+
+    ``"and"``, ``"or"``, ``"xor"``: y of two independent coins. ``"copy"``: one coin seen by both
+    inputs is y, all redundant. ``"unique"``: y is the first input, the second is another coin. For
+    these gates the measures of Williams and Beer and of Bertschinger et al. agree.
+
+    Args:
+        gate: Which.
         n: Rows.
         random_state: Seed.
+        balanced: Whether every pair of inputs comes equally often, so that frequencies are the
+            probabilities and plug-in estimates the truth; ``n`` must be a multiple of 4.
+        names: Of the two inputs.
 
-    Returns:
-        Truth ``"redundancy"``, ``"unique_a"``, ``"unique_b"`` and ``"synergy"`` in nats
-        (Bertschinger et al. 2014), which add up to I(a, b; y).
+    References:
+        Williams and Beer 2010, arXiv:1004.2515. Bertschinger et al. 2014, arXiv:1311.2852.
     """
+    seed = check_random_state(random_state)
+    check_choice("gate", gate, tuple(_GATES))
     check_number("n", n, low=1, integer=True)
-    check_choice("gate", gate, ("and", "xor", "copy", "unique"))
-    rng = generator(check_random_state(random_state), "bits", gate)
-    a, b = rng.integers(0, 2, size=(2, n))
+    _check_pair("names", names)
+    rng = generator(seed, "gate")
+    if balanced and n % 4:
+        raise ParameterError(f"n: expected a multiple of 4 when balanced, got {n}.")
+    state = rng.permutation(np.arange(n) % 4) if balanced else rng.integers(0, 4, n)
+    a, b = state // 2, state % 2
     if gate == "copy":
-        b = a.copy()
-    y = {"and": a & b, "xor": a ^ b, "copy": a, "unique": a}[gate]
-    # AND: I(a; y) = h(1/4) - 1/2 bits, all of it redundant; the rest of h(1/4), 1/2, is synergy.
-    quarter = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
-    parts = {
-        "and": (quarter - LN2 / 2, 0.0, 0.0, LN2 / 2),
-        "xor": (0.0, 0.0, 0.0, LN2),
-        "copy": (LN2, 0.0, 0.0, 0.0),
-        "unique": (0.0, LN2, 0.0, 0.0),
-    }[gate]
-    names = ("redundancy", "unique_a", "unique_b", "synergy")
-    X = Modalities({"a": a[:, None].astype(float), "b": b[:, None].astype(float)})
-    return Sample(X, dict(zip(names, map(float, parts), strict=True)), y)
+        b = a
+    y = {"and": a & b, "or": a | b, "xor": a ^ b, "copy": a, "unique": a}[gate]
+    redundancy, unique, synergy = _GATES[gate]
+    return Gate(
+        X=Modalities({names[0]: a[:, None].astype(float), names[1]: b[:, None].astype(float)}),
+        y=y.astype(np.int64),
+        redundancy=redundancy,
+        unique={names[0]: unique, names[1]: 0.0},
+        synergy=synergy,
+    )
 
 
-def _mixing(rng: np.random.Generator, width: int) -> NDArray[np.float64]:
-    """An invertible map (width, width) of modest condition."""
-    left, _ = np.linalg.qr(rng.normal(size=(width, width)))
-    right, _ = np.linalg.qr(rng.normal(size=(width, width)))
-    mixing: NDArray[np.float64] = (left * np.geomspace(2, 0.5, width)) @ right
-    return mixing
+def _check_pair(word: str, value: object) -> None:
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        raise ParameterError(f"{word}: expected one for each of the two sides, got {value!r}.")
+    if word == "names" and value[0] == value[1]:
+        raise ParameterError(f"names: expected two different names, got {value!r}.")
+
+
+def _orthonormal(rows: int, columns: int, rng: np.random.Generator) -> Floats:
+    """A random matrix (rows, columns) with orthonormal columns."""
+    q: Floats = np.linalg.qr(rng.standard_normal((rows, columns)))[0]
+    return q
+
+
+def _invertible(d: int, rng: np.random.Generator) -> Floats:
+    """A random matrix (d, d) whose singular values lie between 0.3 and 3."""
+    scales = np.exp(rng.uniform(np.log(0.3), np.log(3), d))
+    mixed: Floats = (_orthonormal(d, d, rng) * scales) @ _orthonormal(d, d, rng).T
+    return mixed

@@ -1,8 +1,8 @@
-"""The one training loop, on Accelerate. Methods say what is special about them by its hooks.
+"""The one training loop, on Accelerate; methods say what is special about them by its hooks.
 
-- batch streams per term: a :class:`Phase` of several :class:`Stream`, each with its own batch size;
+- batch streams per term: a phase of several :class:`Stream`, each of its own batch size;
   their gradients are added before one step (DCCAE);
-- inner and alternating steps: several phases, each with its own parameters and optimiser (critics);
+- inner and alternating steps: several :class:`Phase` with parameters of their own (critics);
 - state per row: ``batch.rows`` says which rows of the training set a batch holds (free codes);
 - micro-batch gradients: a stream that is split into ``encode`` and ``terms_of`` (contrastive);
 - gathering across processes: :func:`triptych.losses.gather.gather` inside the terms;
