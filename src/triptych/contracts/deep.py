@@ -82,7 +82,10 @@ class DeepMethod(Method):
 
     def _decoder(self, name: str, kind: Kind, width: int, recipe: Any = None) -> Decoder:
         with torch_scope(derive(self.seed_, "decoder", name)):
-            return (recipe or default_decoder(kind)).build(kind, self.inputs_[name], width)  # type: ignore[no-any-return]
+            decoder: Decoder = (recipe or default_decoder(kind)).build(
+                kind, self.inputs_[name], width
+            )
+            return decoder
 
     def _seeded(self, key: str, make: Callable[[], nn.Module]) -> nn.Module:
         with torch_scope(derive(self.seed_, "part", key)):

@@ -9,7 +9,9 @@ from typing import Any
 
 from triptych.lazy import attribute
 
-_EXPORTS: dict[str, str] = {}
+_EXPORTS = {
+    "MultimodalAutoencoder": "multimodal_autoencoder",
+}
 
 __all__ = list(_EXPORTS)
 

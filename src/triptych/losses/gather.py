@@ -29,4 +29,4 @@ def gather(tensor: Tensor) -> Tensor:
         parts = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
         torch.distributed.all_gather(parts, tensor.contiguous())
         return torch.cat(parts)
-    return torch.cat(all_gather(tensor.contiguous()))
+    return torch.cat(all_gather(tensor.contiguous()))  # type: ignore[no-untyped-call]

@@ -1,0 +1,136 @@
+"""Deep methods with a decoder for every modality: rebuilding what is absent, and how well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from triptych.contracts.deep import CODE_ROWS, DeepMethod
+from triptych.contracts.method import Data
+from triptych.errors import CapabilityError, ShapeError
+from triptych.modalities import Kind, Modalities, as_modalities
+from triptych.nn.decoders import Decoder, TokenModel
+from triptych.nn.inputs import END, TextInput
+from triptych.nn.parts import Parts
+from triptych.training.batches import Batch, Rows
+
+
+class DecodingMethod(DeepMethod):
+    """Base of deep methods whose network has ``decoders`` by modality.
+
+    A method writes ``_decoder_codes``: what each decoder reads, for all fitted names, from the
+    modalities that a batch has. Its constructor stores ``decoders``, recipes by name or ``None``.
+    """
+
+    decoders: Mapping[str, Any] | None
+
+    def _decoder_codes(self, network: Any, batch: Batch) -> Mapping[str, Tensor]:
+        """By modality, the code (b, d) that its decoder reads."""
+        raise NotImplementedError
+
+    def _decoder_parts(self, kinds: Mapping[str, Kind], width: int) -> Parts:
+        given = self.decoders or {}
+        return Parts({m: self._decoder(m, k, width, given.get(m)) for m, k in kinds.items()})
+
+    def _rebuilding(
+        self, network: Any, codes: Mapping[str, Tensor], batch: Batch
+    ) -> dict[str, Tensor]:
+        """Mean loss of each decoder over the rows that have its modality."""
+        found = {}
+        for name in batch.names:
+            mask = batch.present[name]
+            rows = slice(None) if bool(mask.all()) else mask
+            lengths = batch.lengths.get(name)
+            if not bool(mask.any()):
+                found[name] = codes[name].sum() * 0.0
+                continue
+            each = network.decoders[name].loss(
+                codes[name][rows],
+                batch.values[name][rows],
+                None if lengths is None else lengths[rows],
+            )
+            found[name] = each.mean()
+        return found
+
+    def _reconstruct(self, X: Modalities) -> Modalities:
+        pieces: dict[str, list[Any]] = {m: [] for m in self.names_in_}
+        with torch.no_grad():
+            for batch in self._batches(X):
+                codes = self._decoder_codes(self.network_, batch)
+                for name, parts in pieces.items():
+                    decoder: Decoder = self.network_.decoders[name]  # type: ignore[union-attr, index, assignment]
+                    rebuilt = decoder.generate(codes[name])
+                    parts.append(self.inputs_[name].restore(rebuilt))  # type: ignore[union-attr]
+        data = {
+            m: [t for part in parts for t in part]
+            if isinstance(parts[0], list)
+            else np.concatenate(parts)
+            for m, parts in pieces.items()
+        }
+        return Modalities(data, kinds={m: self.kinds_[m].form for m in data})
+
+    def reconstruction_loss(self, given: Data, truth: Data) -> dict[str, float]:
+        """How badly texts are rebuilt from other modalities, in nats per token.
+
+        Args:
+            given: Modalities from which the code is made.
+            truth: Texts of the same rows, by name; rows in which they are absent are left out.
+
+        Returns:
+            By name of each text in ``truth``: negative log-likelihood per token, ends counted.
+        """
+        self._check_fitted()
+        data, known = self._gate_transform(given), self._texts(truth, given)
+        if not known:
+            return {}
+        rows = Rows(as_modalities(truth).select(*known), self.inputs_)
+        sums = {m: [0.0, 0.0] for m in known}
+        with torch.no_grad():
+            for at, batch in enumerate(self._batches(data)):
+                codes = self._decoder_codes(self.network_, batch)
+                start = at * CODE_ROWS
+                wanted = rows.take(np.arange(start, start + len(batch)), batch.rows.device)
+                for name in known:
+                    decoder: TokenModel = self.network_.decoders[name]  # type: ignore[union-attr, index, assignment]
+                    nats, tokens = decoder.token_loss(
+                        codes[name], wanted.values[name], wanted.lengths[name]
+                    )
+                    mask = wanted.present[name]
+                    sums[name][0] += float(nats[mask].sum())
+                    sums[name][1] += float(tokens[mask].sum())
+        return {m: nats / max(tokens, 1.0) for m, (nats, tokens) in sums.items()}
+
+    def reconstruction_baseline(self, truth: Data) -> dict[str, float]:
+        """Nats per token of texts for someone who knows only how often tokens occur.
+
+        Frequencies are those of the training texts, each token counted once more than seen.
+        """
+        self._check_fitted()
+        data, found = as_modalities(truth), {}
+        for name in self._texts(truth, truth):
+            reader = self.inputs_[name]
+            assert isinstance(reader, TextInput)
+            counts = reader.frequency + 1.0
+            cost = -np.log(counts / counts.sum())
+            tokens, lengths = reader.tensors(data[name], data.present[name])
+            flat = tokens.numpy()
+            used = np.arange(flat.shape[1]) < lengths.numpy()[:, None]
+            n_ends = int(data.present[name].sum())
+            end = cost[END]
+            total = cost[flat][used].sum() + end * n_ends
+            found[name] = float(total / max(int(lengths.sum()) + n_ends, 1))
+        return found
+
+    def _texts(self, truth: Data, given: Data) -> list[str]:
+        data = as_modalities(truth)
+        if len(data) != len(as_modalities(given)):
+            raise ShapeError(f"given has {len(as_modalities(given))} rows, truth has {len(data)}.")
+        names = [m for m in data.names if data.kind(m).form == "text" and m in self.names_in_]
+        for name in names:
+            if not isinstance(self.network_.decoders[name], TokenModel):  # type: ignore[union-attr, index]
+                raise CapabilityError(f"the decoder of {name!r} gives no likelihood of tokens.")
+        return names
