@@ -6,13 +6,14 @@ import contextlib
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from triptych.files.whole import write_whole
 
 
 def cache_folder() -> Path:
@@ -53,22 +54,8 @@ def cached(
         if good(arrays):
             return arrays
     arrays = dict(make())
-    with contextlib.suppress(OSError):
-        _write(path, arrays)
-    return arrays
-
-
-def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """The old file or the new one, never a part, also when two processes write at once."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, fresh = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(buffer.getbuffer())
-        os.replace(fresh, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(fresh)
-        raise
+    np.savez_compressed(buffer, **arrays)
+    with contextlib.suppress(OSError):
+        write_whole(path, lambda file: file.write(buffer.getbuffer()))
+    return arrays

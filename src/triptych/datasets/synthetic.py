@@ -94,7 +94,7 @@ def linear_gaussian(
         X=Modalities({a: za @ wa.T, b: zb @ wb.T}),
         correlations=r,
         mutual_information=float(-0.5 * np.log1p(-(r**2)).sum()),
-        weights={a: np.linalg.inv(wa).T[:, :k], b: np.linalg.inv(wb).T[:, :k]},
+        weights={a: _inverse(wa).T[:, :k], b: _inverse(wb).T[:, :k]},
         covariance=covariance,
     )
 
@@ -268,3 +268,8 @@ def _invertible(d: int, rng: np.random.Generator) -> Floats:
     scales = np.exp(rng.uniform(np.log(0.3), np.log(3), d))
     mixed: Floats = (_orthonormal(d, d, rng) * scales) @ _orthonormal(d, d, rng).T
     return mixed
+
+
+def _inverse(w: Floats) -> Floats:
+    inverse: Floats = np.linalg.inv(w)
+    return inverse
