@@ -14,7 +14,7 @@ from triptych.contracts.method import Data
 from triptych.errors import CapabilityError, ShapeError
 from triptych.modalities import Kind, Modalities, as_modalities
 from triptych.nn.decoders import Decoder, TokenModel
-from triptych.nn.inputs import END, TextInput
+from triptych.nn.inputs import END, SequenceInput, TextInput
 from triptych.nn.parts import Parts
 from triptych.training.batches import Batch, Rows
 
@@ -62,9 +62,10 @@ class DecodingMethod(DeepMethod):
             for batch in self._batches(X):
                 codes = self._decoder_codes(self.network_, batch)
                 for name, parts in pieces.items():
-                    decoder: Decoder = self.network_.decoders[name]  # type: ignore[union-attr, index, assignment]
-                    rebuilt = decoder.generate(codes[name])
-                    parts.append(self.inputs_[name].restore(rebuilt))  # type: ignore[union-attr]
+                    decoder: Decoder = self.network_.decoders[name]  # type: ignore[index, assignment]
+                    reader = self.inputs_[name]
+                    assert not isinstance(reader, SequenceInput)  # no decoder was built for one
+                    parts.append(reader.restore(decoder.generate(codes[name])))
         data = {
             m: [t for part in parts for t in part]
             if isinstance(parts[0], list)
@@ -95,7 +96,7 @@ class DecodingMethod(DeepMethod):
                 start = at * CODE_ROWS
                 wanted = rows.take(np.arange(start, start + len(batch)), batch.rows.device)
                 for name in known:
-                    decoder: TokenModel = self.network_.decoders[name]  # type: ignore[union-attr, index, assignment]
+                    decoder: TokenModel = self.network_.decoders[name]  # type: ignore[index, assignment]
                     nats, tokens = decoder.token_loss(
                         codes[name], wanted.values[name], wanted.lengths[name]
                     )
@@ -131,6 +132,6 @@ class DecodingMethod(DeepMethod):
             raise ShapeError(f"given has {len(as_modalities(given))} rows, truth has {len(data)}.")
         names = [m for m in data.names if data.kind(m).form == "text" and m in self.names_in_]
         for name in names:
-            if not isinstance(self.network_.decoders[name], TokenModel):  # type: ignore[union-attr, index]
+            if not isinstance(self.network_.decoders[name], TokenModel):  # type: ignore[index]
                 raise CapabilityError(f"the decoder of {name!r} gives no likelihood of tokens.")
         return names

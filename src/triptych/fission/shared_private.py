@@ -61,9 +61,9 @@ class SharedPrivate(DecodingMethod, Fission):
         parts_: ``("shared", *names)``.
         history_: ``"loss"``, ``"agreement"``, ``"separation"`` and the error of each modality.
 
-    ``transform`` gives ``"shared"``, the mean of the shared codes of the modalities present at unit
-    length, and a private code for each modality given. ``reconstruct`` reads a private code of
-    zeros, which stands for "unknown", where a modality is absent. ``score`` is minus the loss.
+    ``transform`` gives ``"shared"``, the mean of the shared codes of the modalities present, at
+    unit length, and a private code for each modality given. ``reconstruct`` reads a private code
+    of zeros, which stands for "unknown", where a modality is absent. ``score`` is minus the loss.
 
     References:
         Bousmalis et al. 2016, Domain Separation Networks, NeurIPS (separation, reconstruction).
