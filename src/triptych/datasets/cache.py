@@ -49,7 +49,10 @@ def cached(
         good: Whether arrays read from the file have the right names, types and shapes.
     """
     # Whatever is wrong with a cached file, making the arrays again is the answer.
-    with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as file:
+    with (
+        contextlib.suppress(Exception),
+        np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file,
+    ):
         arrays = {name: file[name] for name in file.files}
         if good(arrays):
             return arrays

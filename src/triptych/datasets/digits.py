@@ -41,8 +41,8 @@ def load_two_view_digits(random_state: int | None = 0) -> Dataset:
     partner = _partners(digit, parts, generator(seed, "partners"))
     angles = generator(seed, "angles").uniform(-45, 45, len(pixels))  # degrees
     turned = [
-        rotate(picture.reshape(SIDE, SIDE), angle, reshape=False, order=1).ravel()
-        for picture, angle in zip(pixels, angles, strict=True)
+        rotate(p.reshape(SIDE, SIDE), a, reshape=False, order=1, mode="grid-constant").ravel()
+        for p, a in zip(pixels, angles, strict=True)
     ]
     noise = generator(seed, "noise").uniform(0, 1, pixels.shape)
     return Dataset(

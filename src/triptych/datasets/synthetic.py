@@ -271,5 +271,4 @@ def _invertible(d: int, rng: np.random.Generator) -> Floats:
 
 
 def _inverse(w: Floats) -> Floats:
-    inverse: Floats = np.linalg.inv(w)
-    return inverse
+    return np.asarray(np.linalg.inv(w), dtype=np.float64)

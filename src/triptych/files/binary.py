@@ -43,7 +43,7 @@ def read_npz(
     key = ""
     # A file from outside can break the reader in more ways than its errors have names.
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             for key in file.files:
                 values = file[key]
                 if not isinstance(values, np.ndarray):

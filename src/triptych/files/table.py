@@ -215,7 +215,7 @@ def _parse(name: str, spec: Any, table: Table) -> tuple[list[str], str]:
 def _numbers(table: Table, columns: list[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Values (n, p), and which rows have them (n,)."""
     filled = np.array([[cell != "" for cell in table.columns[c]] for c in columns]).T  # (n, p)
-    present: NDArray[np.bool_] = filled.any(axis=1)
+    present = np.asarray(filled.any(axis=1))
     partly = present & ~filled.all(axis=1)
     if partly.any():
         row = int(np.flatnonzero(partly)[0])
