@@ -21,8 +21,8 @@ __all__ = [
 ]
 
 DATASETS: Mapping[str, Callable[[], Dataset]] = {
-    "digits": load_two_view_digits,
     "glyphs": load_glyphs,
+    "digits": load_two_view_digits,
 }
 """Names that the command line knows, and what loads them."""
 

@@ -184,7 +184,8 @@ def _parse(name: str, spec: Any, table: Table) -> tuple[list[str], str]:
             f"modality {name!r}: expected 'column,column:kind', got {type(spec).__name__}."
         )
     body, colon, kind = spec.rpartition(":")
-    if not colon or (kind not in FORMS and spec in table.columns):
+    # A column's own name may hold a colon: "a,label:kind".
+    if not colon or (kind not in FORMS and spec.rpartition(",")[2].strip() in table.columns):
         body, kind = spec, ""
     if kind and kind not in KINDS:
         raise ParameterError(
