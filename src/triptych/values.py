@@ -115,7 +115,7 @@ def encode(value: Any, arrays: dict[str, NDArray[Any]], key: str) -> Any:
             return {
                 "$objects": [encode(v, arrays, f"{key}.{i}") for i, v in enumerate(value.tolist())]
             }
-        arrays[key] = np.ascontiguousarray(value)
+        arrays[key] = np.ascontiguousarray(value).reshape(value.shape)  # keeps shape ()
         return {"$array": key}
     if isinstance(value, tuple):
         return {"$tuple": [encode(v, arrays, f"{key}.{i}") for i, v in enumerate(value)]}
