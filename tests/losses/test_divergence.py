@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from triptych.errors import ShapeError
-from triptych.losses.divergence import cmd, hsic, orthogonality
+from triptych.losses.divergence import cmd, decorrelation, hsic, orthogonality
 
 
 def draw(n: int, d: int, seed: int = 0) -> Tensor:
@@ -102,3 +102,24 @@ def test_hsic_of_a_constant_code_is_zero_with_a_finite_gradient():
     value.backward()
     assert value.item() == pytest.approx(0, abs=1e-6)
     assert s.grad is not None and bool(torch.isfinite(s.grad).all())
+
+
+def test_decorrelation_is_the_sum_of_squared_correlations(torch_draws):
+    s, p = torch.randn(40, 3, dtype=torch.float64), torch.randn(40, 2, dtype=torch.float64)
+    plain = sum(
+        float(torch.corrcoef(torch.stack([s[:, i], p[:, j]]))[0, 1]) ** 2
+        for i in range(3)
+        for j in range(2)
+    )
+    assert decorrelation(s, p).item() == pytest.approx(plain / 2)
+    assert decorrelation(s * 1e3 + 5, p).item() == pytest.approx(plain / 2)
+
+
+def test_decorrelation_does_not_reward_small_codes(torch_draws):
+    s = torch.randn(40, 3, dtype=torch.float64, requires_grad=True)
+    decorrelation(s, s.detach()[:, :2]).backward()
+    centred = s.detach() - s.detach().mean(0)
+    assert (centred * s.grad).sum(0).abs().max() < 1e-10
+    still = torch.zeros(5, 2, requires_grad=True)
+    decorrelation(still, torch.randn(5, 2)).backward()
+    assert torch.isfinite(still.grad).all()

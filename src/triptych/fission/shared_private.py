@@ -14,7 +14,7 @@ from triptych.arrays import check_number
 from triptych.contracts.decoding import DecodingMethod
 from triptych.contracts.method import Capabilities, Fission
 from triptych.losses.contrastive import info_nce
-from triptych.losses.divergence import orthogonality
+from triptych.losses.divergence import decorrelation
 from triptych.losses.gather import gather
 from triptych.modalities import SHARED, Kind, Modalities, make_parts
 from triptych.nn.parts import Parts
@@ -37,11 +37,11 @@ class SharedPrivate(DecodingMethod, Fission):
     r"""For each modality a shared code s_m, which its partners have too, and a private code p_m.
 
     .. math:: L = \alpha \sum_{a<b} \mathrm{InfoNCE}(s_a, s_b)
-              + \beta \sum_m \lVert \hat S_m^T \hat P_m \rVert^2
+              + \beta \sum_m \lVert \mathrm{corr}(S_m, P_m) \rVert_F^2
               + \gamma \sum_m \ell_m\big(x_m, D_m(s, p_m)\big)
 
     *Agreement* asks partners for the same shared code, sample by sample. *Separation* makes
-    shared and private codes uncorrelated (centred, rows of unit length, mean over entries).
+    shared and private codes uncorrelated over the batch, column by column.
     *Reconstruction* needs both parts; the shared part that a decoder reads is taken from a random
     modality of the row, so that it can hold no more than all modalities know.
 
@@ -66,8 +66,9 @@ class SharedPrivate(DecodingMethod, Fission):
     of zeros, which stands for "unknown", where a modality is absent. ``score`` is minus the loss.
 
     References:
-        Bousmalis et al. 2016, Domain Separation Networks, NeurIPS (separation, reconstruction).
-        Hazarika et al. 2020, MISA, ACM Multimedia (centred separation).
+        Bousmalis et al. 2016, Domain Separation Networks, NeurIPS (the three terms).
+        Hazarika et al. 2020, MISA, ACM Multimedia (centred separation). Both hold lengths
+        constant in the gradient, which lets codes shrink; correlations are used here instead.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -149,7 +150,7 @@ class SharedPrivate(DecodingMethod, Fission):
         shared, private = self._split(network, batch)
         agreement = self._agreement(shared, batch)
         apart = [
-            orthogonality(shared[m][rows], private[m][rows])
+            decorrelation(shared[m][rows], private[m][rows])
             for m in batch.names
             if int((rows := batch.present[m]).sum()) > 1
         ]

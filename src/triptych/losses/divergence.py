@@ -47,6 +47,38 @@ def _unit_rows(z: Tensor) -> Tensor:
     return z / (length.detach() + 1e-6)
 
 
+def decorrelation(s: Tensor, p: Tensor) -> Tensor:
+    r"""Mean squared correlation between the columns of two codes of the same rows.
+
+    .. math:: L = \frac{1}{\min(d_s, d_p)} \sum_{ij} \mathrm{corr}(s_i, p_j)^2
+
+    Unlike :func:`orthogonality`, whose constant lengths make smaller codes a way downhill, the
+    gradient here is at right angles to any rescaling of a column, so nothing collapses. For
+    codes with uncorrelated columns L is at most 1; unrelated ones have about max(d_s, d_p) / n.
+
+    Args:
+        s: Codes, shape (n, d_s), n >= 2.
+        p: Other codes of the same rows, shape (n, d_p).
+
+    Returns:
+        Scalar >= 0; constant columns count as uncorrelated.
+
+    Raises:
+        ShapeError: If the codes are not 2-D or have different numbers of rows.
+    """
+    _check_rows("decorrelation", s, p)
+    with torch.autocast(s.device.type, enabled=False):
+        correlations = _unit_columns(s).T @ _unit_columns(p)  # (d_s, d_p)
+        return correlations.square().sum() / min(s.shape[1], p.shape[1])
+
+
+def _unit_columns(z: Tensor) -> Tensor:
+    z = _wide(z)
+    z = z - z.mean(0)
+    # The root of a sum has no gradient at 0, where a column is constant.
+    return z / (z.square().sum(0) + 1e-12).sqrt()
+
+
 def cmd(s: Tensor, t: Tensor, *, moments: int = 5, span: float = 1.0) -> Tensor:
     r"""Central moment discrepancy of two batches: 0 when means and central moments agree.
 
