@@ -9,14 +9,19 @@ PY := $(BIN)/python
 KEY := $(shell { echo "$(PYTHON) $(CURDIR)"; cat pyproject.toml constraints.txt; } | cksum | tr -d ' ')
 READY := $(VENV)/ready-$(KEY)
 
-.PHONY: help test check lint types examples bench format clean
+.PHONY: help demo test check lint types examples bench format clean
 
 help:
+	@echo "make demo      compare representations of real picture-text pairs; writes report/index.html"
 	@echo "make test      run the tests, doctests included (JOBS=$(JOBS) processes)"
 	@echo "make check     all that CI asks: format, lint, types, tests, examples"
 	@echo "make bench     time this package against its limits"
 	@echo "make format    let ruff format and sort"
 	@echo "make clean     remove what these targets made"
+
+demo: $(READY)
+	@$(BIN)/triptych compare glyphs --quick --output report
+	@echo "The report is $(CURDIR)/report/index.html"
 
 test: $(READY)
 	@$(PY) -m pytest -n $(JOBS)

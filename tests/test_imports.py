@@ -39,6 +39,10 @@ def loaded_by(code: str) -> set[str]:
         "import triptych",
         "import triptych; triptych.Modalities, triptych.Dataset, triptych.errors, dir(triptych)",
         "import triptych.catalog",
+        "import triptych.files, triptych.datasets",
+        "import sys; from triptych.cli import main; sys.argv = ['triptych', '--help']; main()",
+        "import sys; from triptych.cli import main; sys.argv = ['triptych', 'compare', '--help']; "
+        "main()",
         "import triptych.fusion, triptych.coordination, triptych.fission, triptych.information",
     ],
 )
@@ -46,6 +50,12 @@ def test_loads_nothing_heavy(code: str) -> None:
     loaded = loaded_by(code)
     assert "triptych" in loaded
     assert not loaded & HEAVY
+
+
+def test_linear_methods_and_information_do_not_load_torch() -> None:
+    loaded = loaded_by("from triptych.coordination import CCA; import triptych.information")
+    assert "sklearn" in loaded, "CCA is an estimator, so this run did not import it"
+    assert "torch" not in loaded
 
 
 def test_these_tests_see_what_is_loaded() -> None:
@@ -56,6 +66,7 @@ def test_these_tests_see_what_is_loaded() -> None:
 def test_every_exported_name_is_there(package: str) -> None:
     module = importlib.import_module(package)
     names = [name for name in module.__all__ if name != "__version__"]
+    assert names or package == "triptych.information"
     for name in names:
         value = getattr(module, name)
         assert getattr(value, "__name__", "").rpartition(".")[2] == name

@@ -1,4 +1,4 @@
-"""CPU time of `import triptych`, in fresh processes.
+"""CPU time of `import triptych` and of the command's help, in fresh processes.
 
 Run: python benchmarks/speed/import_time.py [repeats]
 CPU time of user and system together, so that other work on the machine matters little.
@@ -11,9 +11,11 @@ import subprocess
 import sys
 import time
 
+HELP = "import sys; sys.argv = ['triptych', '--help']; from triptych.cli import main; main()"
 CASES = {  # what: (code, limit in seconds)
     "python alone": ("", None),
     "import triptych": ("import triptych", 0.3),
+    "triptych --help": (HELP, 0.7),
 }
 
 

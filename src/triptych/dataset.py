@@ -53,7 +53,7 @@ class Dataset:
                 raise ShapeError(f"{word}: expected {n} entries, got {len(entries)}.")
         if self.ids is not None and len(np.unique(self.ids)) != n:
             ids, counts = np.unique(self.ids, return_counts=True)
-            raise DataError(f"ids: expected unique ids, got {ids[counts > 1][0]!r} twice.")
+            raise DataError(f"ids: expected unique ids, got {ids[counts > 1][0].item()!r} twice.")
 
     def __len__(self) -> int:
         return len(self.X)

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 QUICK_FACES = 3
 QUICK_EPOCHS = 8
 QUICK: Mapping[str, Mapping[str, Any]] = {
-    "CLIP": {"training__epochs": 12},
-    "MultimodalAutoencoder": {"training__epochs": 8},
-    "SharedPrivate": {"training__epochs": 8},
+    "CLIP": {"training__epochs": 8},
+    "MultimodalAutoencoder": {"training__epochs": 7},
+    "SharedPrivate": {"training__epochs": 6},
 }
 
 Seeds = Annotated[
