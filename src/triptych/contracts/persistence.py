@@ -87,8 +87,7 @@ def write(
         **body,
     }
     manifest["checksum"] = _digest(_canonical(manifest))
-    text = json.dumps(manifest, indent=1, sort_keys=True).encode()
-    write_folder(path, {MANIFEST: text, ARRAYS: blob}, mark=MANIFEST)
+    write_folder(path, {MANIFEST: _text(manifest), ARRAYS: blob}, mark=MANIFEST)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -98,7 +97,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         there = "no such folder" if not path.exists() else f"no {MANIFEST} in it"
         raise PersistenceError(f"{path} is not a saved model: {there}.")
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        written = (path / MANIFEST).read_bytes()
+        manifest = json.loads(written.decode("utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise PersistenceError(f"{path / MANIFEST} cannot be read: {error}.") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
@@ -108,7 +108,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{path} has format {manifest['format']}, newer than this triptych reads ({FORMAT}); "
             "install a newer triptych."
         )
-    if manifest.get("checksum") != _digest(_canonical(manifest)):
+    # Also what JSON does not mind, such as a changed space, says that somebody was here.
+    if manifest.get("checksum") != _digest(_canonical(manifest)) or _text(manifest) != written:
         raise PersistenceError(f"{path / MANIFEST} was altered: its checksum does not match.")
     return manifest
 
