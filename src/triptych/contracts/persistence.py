@@ -60,6 +60,10 @@ def _canonical(manifest: Mapping[str, Any]) -> bytes:
     return json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()
 
 
+def _text(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps(manifest, indent=1, sort_keys=True).encode()
+
+
 def write(
     path: Path, *, cls: str, parameters: Mapping[str, Any], learnt: Mapping[str, Any]
 ) -> None:

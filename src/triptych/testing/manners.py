@@ -243,7 +243,7 @@ def saves_and_loads(s: Subject) -> None:
         require_saved(s, s.fitted, s.X_new, Path(folder) / "model")
         arrays = Path(folder) / "model" / "arrays.safetensors"
         blob = arrays.read_bytes()
-        for what, bad in (("cut short", blob[:-1]), ("altered", b"\0" + blob[1:])):
+        for what, bad in (("cut short", blob[:-1]), ("altered", bytes([blob[0] ^ 1]) + blob[1:])):
             arrays.write_bytes(bad)
             require_refusal(
                 f"loading a model that was {what}",
