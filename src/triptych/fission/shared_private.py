@@ -38,12 +38,12 @@ class SharedPrivate(DecodingMethod, Fission):
 
     .. math:: L = \alpha \sum_{a<b} \mathrm{InfoNCE}(s_a, s_b)
               + \beta \sum_m \lVert \mathrm{corr}(S_m, P_m) \rVert_F^2
-              + \gamma \sum_m \ell_m\big(x_m, D_m(s, p_m)\big)
+              + \gamma \sum_m \ell_m\big(x_m, D_m(s_{m' \neq m}, p_m)\big)
 
     *Agreement* asks partners for the same shared code, sample by sample. *Separation* makes
     shared and private codes uncorrelated over the batch, column by column.
-    *Reconstruction* needs both parts; the shared part that a decoder reads is taken from a random
-    modality of the row, so that it can hold no more than all modalities know.
+    *Reconstruction* needs both parts; the shared part that a decoder reads is taken from another
+    modality of the row, so that what only one modality knows has no place in it.
 
     Args:
         n_components: Width d of the shared code.
@@ -155,9 +155,11 @@ class SharedPrivate(DecodingMethod, Fission):
             if int((rows := batch.present[m]).sum()) > 1
         ]
         separation = torch.stack(apart).mean() if apart else agreement * 0
-        any_shared = self._drawn(shared, batch)
-        kept = (torch.rand(len(batch), 1) >= self._withheld).to(any_shared.device)
-        codes = {m: torch.cat([any_shared, private[m] * kept], dim=1) for m in batch.names}
+        kept = (torch.rand(len(batch), 1) >= self._withheld).to(batch.rows.device)
+        codes = {
+            m: torch.cat([self._of_others(m, shared, batch), private[m] * kept], dim=1)
+            for m in batch.names
+        }
         errors = self._rebuilding(network, codes, batch)
         loss = (
             self.agreement * agreement
@@ -187,14 +189,19 @@ class SharedPrivate(DecodingMethod, Fission):
             )
         return torch.stack(pairs).mean()
 
-    def _drawn(self, shared: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """For each row the shared code of one of its modalities, drawn at random, (b, d)."""
-        names = list(shared)
-        there = torch.stack([batch.present[m] for m in names], dim=1)  # (b, m)
+    def _of_others(self, name: str, shared: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """For each row the shared code of another modality, drawn at random, (b, d).
+
+        A row that has no other modality reads its own.
+        """
+        others = [m for m in shared if m != name]
+        there = torch.stack([batch.present[m] for m in others], dim=1)  # (b, m - 1)
         chance = torch.rand(there.shape).to(there.device).masked_fill(~there, -1.0)
-        choice = chance.argmax(dim=1)
-        stacked = torch.stack([shared[m] for m in names], dim=1)  # (b, m, d)
-        return stacked[torch.arange(len(choice), device=choice.device), choice]
+        stacked = torch.stack([shared[m] for m in others], dim=1)  # (b, m - 1, d)
+        rows = torch.arange(len(there), device=there.device)
+        return torch.where(
+            there.any(dim=1, keepdim=True), stacked[rows, chance.argmax(dim=1)], shared[name]
+        )
 
     def _mean_shared(self, shared: Mapping[str, Tensor], batch: Batch) -> Tensor:
         total = torch.stack([s * batch.present[m][:, None] for m, s in shared.items()]).sum(dim=0)
