@@ -105,11 +105,14 @@ class CLIP(DeepMethod, Coordination):
         scale = network.log_scale.exp()
         terms = {}
         for a, b in combinations(codes, 2):
-            rows = present[a] & present[b]
-            if int(rows.sum()) < 2:
+            both = present[a] & present[b]
+            count = int(both.sum())
+            if count < 2:
                 # Nothing to tell apart; the sum keeps every parameter in the graph.
                 terms[f"{a}~{b}"] = (codes[a].sum() + codes[b].sum() + scale) * 0.0
                 continue
+            # A slice is a view; taking rows by mask costs a copy there and one back.
+            rows = slice(None) if count == len(both) else both
             ids = {m: content[m][rows] if content else None for m in (a, b)}
             terms[f"{a}~{b}"] = info_nce(
                 codes[a][rows], codes[b][rows], temperature=1 / scale, ids_a=ids[a], ids_b=ids[b]

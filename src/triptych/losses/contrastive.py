@@ -79,6 +79,8 @@ def _targets(logits: Tensor, ids_a: Tensor | None, ids_b: Tensor | None) -> Tens
                 f"info_nce takes one id a row: {name} must be ({n},), got {tuple(ids.shape)}."
             )
         positive = positive | (ids[:, None] == ids[None, :])
+    if int(positive.sum()) == n:
+        return torch.arange(n, device=logits.device)  # no row but the partner: the plain form
     # Symmetric, so the same weights serve both directions.
     weights = positive.to(logits.dtype)
     return weights / weights.sum(1, keepdim=True)

@@ -164,6 +164,9 @@ class _Fit:
         prepared = self.accelerator.prepare(_Step(network), *bare)
         self.wrapped, self.optimizers = prepared[0], list(prepared[1:])
         self.device = self.accelerator.device
+        # Without a gradient scaler Accelerate's own backward and step add only a search for
+        # optional packages, at every step; data-parallel hooks work on plain backward too.
+        self.plain = self.accelerator.scaler is None
         first = phases[0].streams[0].batch_size or settings.batch_size
         self.rounds = steps_per_epoch(len(rows), first * settings.accumulate)
         self.total = self.rounds * settings.epochs
@@ -192,7 +195,6 @@ class _Fit:
         if self.at.best is not None and self.settings.keep_best:
             self.network.load_state_dict(self.at.best)
         self.network.eval()
-        self.accelerator.free_memory()
         self.network.to("cpu")
         return self.at.history
 
@@ -220,7 +222,7 @@ class _Fit:
                 self._record(turn, phase, at, terms, len(batch))
         if self.settings.gradient_clip is not None:
             self.accelerator.clip_grad_norm_(self.moved[turn], self.settings.gradient_clip)
-        optimizer.step()
+        (optimizer.optimizer if self.plain else optimizer).step()
         self.after_step()
 
     def _record(self, turn: int, phase: Phase, at: int, terms: Terms, rows: int) -> None:
@@ -249,12 +251,18 @@ class _Fit:
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         return self.rows.take(chosen[share], self.device)
 
+    def _backward_of(self, loss: Tensor) -> None:
+        if self.plain:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self.accelerator.backward(loss)
+
     def _backward(self, stream: Stream, batch: Batch, parts: int) -> Terms:
         micro = self.settings.micro_batch_size
         if micro is None or micro >= len(batch):
             with self.accelerator.autocast():
                 terms: Terms = self.wrapped(stream.terms, batch)
-            self.accelerator.backward(terms["loss"] / parts)
+            self._backward_of(terms["loss"] / parts)
             return terms
         if stream.encode is None or stream.terms_of is None:
             raise ParameterError(
@@ -283,7 +291,7 @@ class _Fit:
             terms: Terms = terms_of(codes, batch)
         # Parameters of the loss itself (a scale) get their gradient here.
         with self.accelerator.no_sync(self.wrapped):
-            self.accelerator.backward(terms["loss"] / parts)
+            self._backward_of(terms["loss"] / parts)
         after = _generators()
         start = 0
         for piece, state in zip(pieces, states, strict=True):
