@@ -1,0 +1,185 @@
+"""What the methods reach on the glyphs: unseen characters and unseen faces.
+
+Run: python benchmarks/papers/glyphs.py clip|clip-quick|autoencoder|shared-private [--epochs N]
+Prints rows for benchmarks/RESULTS.md. Retrieval is over 600 unseen characters, one picture per
+character (the first face that has it), identical pictures all counted as correct.
+"""
+
+import argparse
+import platform
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from triptych import Dataset, Training
+from triptych.coordination import CLIP
+from triptych.datasets import load_glyphs
+from triptych.evaluation import (
+    first_rows,
+    knn_probe,
+    linear_probe,
+    reconstruct_absent,
+    retrieval,
+    same_partner,
+)
+from triptych.fission import SharedPrivate
+from triptych.fusion import MultimodalAutoencoder
+from triptych.nn.inputs import learn_input
+from triptych.nn.recipes import ConvNet, TextEncoder
+from triptych.training.batches import Rows, order_of
+
+
+def say(what: str, value: object) -> None:
+    """One row of the table."""
+    print(f"| {what} | {value} |", flush=True)
+
+
+def recalls(codes_image: np.ndarray, codes_text: np.ndarray, one_each: Dataset) -> None:
+    """Recall in both directions, as table rows."""
+    sides = {"image": codes_image, "text": codes_text}
+    for a, b in (("image", "text"), ("text", "image")):
+        score = retrieval(sides[a], sides[b], same_partner(one_each.X, a, b))
+        found = ", ".join(f"R@{k} {v:.3f}" for k, v in score.recall.items())
+        say(f"{a} to {b}, {score.n_queries} characters", f"{found}, median {score.median_rank:g}")
+
+
+def one_each(data: Dataset) -> Dataset:
+    """One picture per character."""
+    return data[first_rows(data.groups)]
+
+
+def clip(faces: int | None, epochs: int, full: bool) -> None:
+    """CLIP; in full with augmentation, dropout and all faces."""
+    data = load_glyphs(faces=faces)
+    encoders = (
+        {
+            "image": ConvNet(shift=2, scale=0.1, dropout=0.1),
+            "text": TextEncoder(token_dropout=0.1),
+        }
+        if full
+        else None
+    )
+    width = 256 if full else 128
+    model = CLIP(width, encoders=encoders, training=Training(epochs=epochs), random_state=0)
+    start = time.perf_counter()
+    model.fit(data.part("train").X, validation=data.part("valid").X if full else None)
+    say("fit", f"{time.perf_counter() - start:.0f} s, {epochs} epochs, {len(model.history_)} run")
+    test = one_each(data.part("test"))
+    Z = model.transform(test.X)
+    recalls(Z["image"], Z["text"], test)
+
+
+def supervised(train: Dataset, test: Dataset, epochs: int, width: int) -> float:
+    """Accuracy of a ConvNet of the autoencoder's size that is taught the script."""
+    classes, y = np.unique(train.labels["script"], return_inverse=True)
+    reader = learn_input(train.X, "image")
+    torch.manual_seed(0)
+    kind = train.X.kind("image")
+    network = torch.nn.Sequential(
+        ConvNet().build(kind, reader, width), torch.nn.GELU(), torch.nn.Linear(width, len(classes))
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-2)
+    rows, target = Rows(train.X.select("image"), {"image": reader}), torch.from_numpy(y)
+    steps = len(train) // 256
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=epochs * steps)
+    for epoch in range(epochs):
+        order = order_of(0, "supervised", epoch, len(train))
+        for step in range(steps):
+            at = order[step * 256 : (step + 1) * 256]
+            loss = F.cross_entropy(network(rows.take(at).values["image"]), target[at])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    network.eval()
+    unseen = Rows(test.X.select("image"), {"image": reader})
+    with torch.no_grad():
+        guess = torch.cat(
+            [
+                network(unseen.take(np.arange(i, min(i + 1024, len(test)))).values["image"])
+                for i in range(0, len(test), 1024)
+            ]
+        ).argmax(1)
+    return float((classes[guess.numpy()] == test.labels["script"]).mean())
+
+
+def script_probe(model: object, train: Dataset, test: Dataset, *names: str) -> float:
+    """Accuracy of the linear probe for the script from some modalities."""
+    codes = [model.transform(d.X.select(*names)) for d in (train, test)]  # type: ignore[attr-defined]
+    return linear_probe(
+        codes[0], train.labels["script"], codes[1], test.labels["script"], max_rows=40_000
+    ).value
+
+
+def autoencoder(epochs: int) -> None:
+    """The multimodal autoencoder on unseen characters and on unseen faces."""
+    data = load_glyphs()
+    for split in ("characters", "faces"):
+        train, test = data.part("train", split), data.part("test", split)
+        model = MultimodalAutoencoder(training=Training(epochs=epochs), random_state=0)
+        start = time.perf_counter()
+        model.fit(train.X)
+        say(f"{split}: fit", f"{time.perf_counter() - start:.0f} s, {epochs} epochs")
+        alone = script_probe(model, train, test, "image")
+        both = script_probe(model, train, test, "image", "text")
+        say(f"{split}: script from picture alone", f"{alone:.3f}")
+        say(f"{split}: script from both", f"{both:.3f} (ratio {alone / both:.2f})")
+        taught = supervised(train, test, epochs, model.width)
+        say(f"{split}: supervised ConvNet", f"{taught:.3f} (ratio {alone / taught:.2f})")
+        for name in ("image", "text"):
+            r = reconstruct_absent(model, train.X, test.X, name)
+            say(f"{split}: {name} rebuilt", f"{r.value:.3f} ({r.measure}, of {r.baseline:.3f})")
+
+
+def shared_private(epochs: int) -> None:
+    """Shared and private codes, with CLIP at equal epochs."""
+    data = load_glyphs()
+    train, test = data.part("train"), data.part("test")
+    letters = np.char.startswith(test.labels["category"].astype(str), "L")
+    training = Training(epochs=epochs)
+    model = SharedPrivate(training=training, random_state=0)
+    start = time.perf_counter()
+    model.fit(train.X)
+    say("fit", f"{time.perf_counter() - start:.0f} s, {epochs} epochs")
+    old, new = (model.transform(d.X.select("image")) for d in (train, test))
+    for part in ("image", "shared"):
+        for rows, whose in ((slice(None), "all"), (letters, "letters")):
+            y = (train.labels["face"], test.labels["face"][rows])
+            line = linear_probe(old[part], y[0], new[part][rows], y[1], max_rows=40_000).value
+            near = knn_probe(old[part], y[0], new[part][rows], y[1], max_rows=40_000).value
+            name = "private picture code" if part == "image" else "shared code of the picture"
+            say(f"face from {name}, {whose}", f"linear {line:.3f}, 5 nearest {near:.3f}")
+    each = one_each(test)
+    sides = [model.transform(each.X.select(m))["shared"] for m in ("image", "text")]
+    recalls(sides[0], sides[1], each)
+    peer = CLIP(training=training, random_state=0).fit(train.X)
+    Z = peer.transform(each.X)
+    say("CLIP at equal epochs", "")
+    recalls(Z["image"], Z["text"], each)
+
+
+def main() -> None:
+    """Run one of the protocols."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["clip", "clip-quick", "autoencoder", "shared-private"])
+    parser.add_argument("--epochs", type=int)
+    given = parser.parse_args()
+    print(
+        f"{given.what}: torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{torch.get_num_threads()} threads, {time.strftime('%Y-%m-%d')}\n\n| what | measured |\n"
+        "| --- | --- |"
+    )
+    if given.what == "clip":
+        clip(None, given.epochs or 16, full=True)
+    elif given.what == "clip-quick":
+        clip(3, given.epochs or 8, full=False)
+    elif given.what == "autoencoder":
+        autoencoder(given.epochs or 8)
+    else:
+        shared_private(given.epochs or 6)
+
+
+if __name__ == "__main__":
+    main()
