@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from triptych.arrays import is_dask, is_lazy
+from triptych.errors import DataError
 from triptych.modalities import Modalities
 from triptych.seeding import derive
+
+# Largest standardised value: its fourth power is a finite float32 still.
+FARTHEST = 1e9
 
 
 class Reader(Protocol):
@@ -83,6 +87,10 @@ class Rows:
         readers: By modality.
         y: Labels as numbers (n,), or ``None``.
         content: Whether ids of equal content are needed.
+        first: What the first row is called in errors.
+
+    Raises:
+        DataError: A value lies too far from the training data to compute with.
     """
 
     def __init__(
@@ -92,7 +100,9 @@ class Rows:
         y: NDArray[Any] | None = None,
         *,
         content: bool = False,
+        first: int = 0,
     ) -> None:
+        self.first = first
         self.readers = {name: readers[name] for name in sorted(X.names)}
         self.n = len(X)
         present = X.present
@@ -107,6 +117,7 @@ class Rows:
             else:
                 data = np.asarray(X[name]) if is_dask(base) else X[name]
                 self.stored[name] = reader.tensors(data, present[name])
+                self._check_range(name, self.stored[name][0], np.arange(self.n))
         self.y = None if y is None else torch.from_numpy(np.asarray(y))
         self.content = (
             {m: torch.from_numpy(content_ids(X[m], present[m])) for m in self.readers}
@@ -125,6 +136,7 @@ class Rows:
             mask = self.present[name][at]
             if name in self.lazy:
                 raw, length = reader.tensors(self.lazy[name][rows][name], mask.numpy())
+                self._check_range(name, raw, rows)
             else:
                 stored, all_lengths = self.stored[name]
                 raw, length = stored[at], None if all_lengths is None else all_lengths[at]
@@ -143,6 +155,25 @@ class Rows:
             at.to(device),
             {m: ids[at].to(device) for m, ids in self.content.items()},
             None if self.y is None else self.y[at].to(device),
+        )
+
+    def _check_range(self, name: str, values: Tensor, rows: NDArray[np.intp]) -> None:
+        """Refuse values (b, ...) of ``rows`` whose squares would overflow further on."""
+        if not values.is_floating_point() or not values.numel():
+            return
+        least, most = torch.aminmax(values)
+        if float(least) > -FARTHEST and float(most) < FARTHEST:
+            return
+        there = self.present[name][torch.from_numpy(np.ascontiguousarray(rows))]
+        ready = self.readers[name].ready(values)
+        far = ~(ready.abs() < FARTHEST).flatten(1) & there[:, None]
+        if not bool(far.any()):
+            return
+        row, column = (int(v) for v in far.nonzero()[0])
+        raise DataError(
+            f"modality {name!r}, row {self.first + int(rows[row])}, value {column}: it lies more "
+            f"than {FARTHEST:.0e} standard deviations from the mean of the training rows, too "
+            "far to compute with."
         )
 
 
