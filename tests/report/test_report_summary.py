@@ -3,11 +3,13 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 
 from triptych.errors import DataError
 from triptych.report import summarise, text_table
-from triptych.report.exhibits import read_exhibits, read_item
+from triptych.report.exhibits import CodeMap, read_exhibits, read_item
+from triptych.report.figures import _within, code_map
 from triptych.report.numbers import show, show_pair
 
 
@@ -204,3 +206,16 @@ def test_exhibits_leave_out_what_is_not_finite():
 @pytest.mark.parametrize("png", ["", "not base64!", "aGVsbG8="])
 def test_a_picture_that_is_no_png_becomes_words(png):
     assert read_item({"kind": "image", "png": png}).text == "(picture unreadable)"
+
+
+def test_a_few_codes_far_out_do_not_squeeze_the_others_into_a_spot():
+    rng = np.random.default_rng(0)
+    xy = rng.uniform(-1, 1, (200, 2))
+    xy[:2] = (500, 0), (0, -900)
+    held, moved = _within(xy)
+    assert moved == 2 and np.abs(held).max() < 2.1
+    np.testing.assert_array_equal(held[2:], xy[2:])
+    assert "2 codes from farther out" in code_map(CodeMap(xy.tolist(), ("a",) * 200), "M").alt
+    column = np.column_stack([xy[:, 0], np.zeros(200)])  # an axis on which all are alike
+    column[5, 1] = 3
+    assert _within(column)[0][5, 1] == 3

@@ -22,6 +22,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 
 from triptych.report.exhibits import CodeMap, Curve
 from triptych.report.numbers import count, listed, show
@@ -139,10 +140,15 @@ def correlation_bars(values: Sequence[float], name: str) -> Picture | None:
 
 
 def code_map(codes: CodeMap | None, name: str) -> Picture | None:
-    """Codes in the plane; the most frequent labels have a colour, a marker and their name."""
+    """Codes in the plane; the most frequent labels have a colour, a marker and their name.
+
+    Codes far outside the rest are drawn at the edge, since a few of them would leave one spot of
+    all others; the picture says how many they are.
+    """
     if codes is None:
         return None
-    xy, labels = np.array(codes.xy), np.array(codes.labels, dtype=object)
+    xy, moved = _within(np.array(codes.xy, dtype=float))
+    labels = np.array(codes.labels, dtype=object)
     common = Counter(label for label in codes.labels if label).most_common(len(PALETTE))
     frequent = sorted(label for label, _ in common)  # the same label looks the same in every map
     with matplotlib.rc_context(_STYLE):
@@ -161,6 +167,8 @@ def code_map(codes: CodeMap | None, name: str) -> Picture | None:
         ax.set_yticks([])
         ax.spines[["left", "bottom"]].set_color(FAINT)
         ax.spines[["top", "right"]].set(visible=True, color=FAINT)
+        far = f"{count(moved, 'code')} from farther out at the edge" if moved else ""
+        ax.set_xlabel(far, fontsize=9)
         others = len(set(codes.labels) - set(frequent) - {""})
         if rest.any() and others:
             ax.scatter([], [], s=14, color="#b4bac3", label=count(others, "other label"))
@@ -173,7 +181,18 @@ def code_map(codes: CodeMap | None, name: str) -> Picture | None:
                 text.set_parse_math(False)
         shown = f"; marked labels: {listed(frequent, 8)}" if frequent else ""
         alt = f"Map of {count(len(xy), 'code')} of {name} in two dimensions{shown}."
-        return _picture(fig, alt, "Map of the codes")
+        return _picture(fig, f"{alt} {far}." if far else alt, "Map of the codes")
+
+
+def _within(xy: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """Points (n, 2) with those far out moved to the edge of where the others are, and how many.
+
+    Far is more than half the spread of the middle 96 % away from them, on either axis.
+    """
+    low, high = np.quantile(xy, [0.02, 0.98], axis=0)
+    room = np.where(high > low, 0.5 * (high - low), np.inf)
+    inside = np.clip(xy, low - room, high + room)
+    return inside, int((inside != xy).any(axis=1).sum())
 
 
 def missing_curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Picture | None:
