@@ -50,7 +50,7 @@ def test_a_full_disk_leaves_the_old_folder(place, monkeypatch, call, count):
         return real(*args, **kwargs)
 
     monkeypatch.setattr(os, call, full)
-    with pytest.raises(PersistenceError, match="cannot write .*No space left on device"):
+    with pytest.raises(PersistenceError, match=r"cannot write .*No space left on device"):
         write_folder(place, NEW, mark="mark")
     assert held(place) == OLD
     assert not [n for n in os.listdir(place.parent) if n.endswith(".new")]
