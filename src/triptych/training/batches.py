@@ -116,8 +116,7 @@ class Rows:
                 self.lazy[name] = X.select(name)
             else:
                 data = np.asarray(X[name]) if is_dask(base) else X[name]
-                self.stored[name] = reader.tensors(data, present[name])
-                self._check_range(name, self.stored[name][0], np.arange(self.n))
+                self.stored[name] = self._read(name, data, present[name], np.arange(self.n))
         self.y = None if y is None else torch.from_numpy(np.asarray(y))
         self.content = (
             {m: torch.from_numpy(content_ids(X[m], present[m])) for m in self.readers}
@@ -135,8 +134,7 @@ class Rows:
         for name, reader in self.readers.items():
             mask = self.present[name][at]
             if name in self.lazy:
-                raw, length = reader.tensors(self.lazy[name][rows][name], mask.numpy())
-                self._check_range(name, raw, rows)
+                raw, length = self._read(name, self.lazy[name][rows][name], mask.numpy(), rows)
             else:
                 stored, all_lengths = self.stored[name]
                 raw, length = stored[at], None if all_lengths is None else all_lengths[at]
@@ -156,6 +154,14 @@ class Rows:
             {m: ids[at].to(device) for m, ids in self.content.items()},
             None if self.y is None else self.y[at].to(device),
         )
+
+    def _read(
+        self, name: str, data: Any, present: NDArray[np.bool_], rows: NDArray[np.intp]
+    ) -> tuple[Tensor, Tensor | None]:
+        with np.errstate(over="ignore"):  # what becomes infinite here is refused below
+            values, lengths = self.readers[name].tensors(data, present)
+        self._check_range(name, values, rows)
+        return values, lengths
 
     def _check_range(self, name: str, values: Tensor, rows: NDArray[np.intp]) -> None:
         """Refuse values (b, ...) of ``rows`` whose squares would overflow further on."""
