@@ -110,7 +110,7 @@ class Rows:
         self.always = {m: bool(present[m].all()) for m in self.readers}
         self.stored: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.lazy: dict[str, Modalities] = {}
-        for name, reader in self.readers.items():
+        for name in self.readers:
             base = X._data[name]
             if is_lazy(base) and not is_dask(base):
                 self.lazy[name] = X.select(name)
