@@ -38,8 +38,8 @@ QUICK_FACES = 3
 QUICK_EPOCHS = 8
 QUICK: Mapping[str, Mapping[str, Any]] = {
     "CLIP": {"training__epochs": 8},
-    "MultimodalAutoencoder": {"training__epochs": 7},
-    "SharedPrivate": {"training__epochs": 6},
+    "MultimodalAutoencoder": {"training__epochs": 5},
+    "SharedPrivate": {"training__epochs": 5},
 }
 
 Seeds = Annotated[
