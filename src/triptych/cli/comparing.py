@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from triptych.comparison import Step
     from triptych.report import Summary
 
-# What --quick is: chosen so that everything on the glyphs takes under 4 minutes on 2 cores.
+# What --quick is: chosen so that everything on the glyphs takes under 5 minutes on 2 cores.
 QUICK_FACES = 3
 QUICK_EPOCHS = 8
 QUICK: Mapping[str, Mapping[str, Any]] = {
