@@ -19,7 +19,7 @@ SOURCE = Path(triptych.__file__).parent
 FLOORS = (
     {"errors", "arrays", "folders", "lazy", "linalg", "neighbours", "seeding", "values"},
     {"modalities", "dataset", "files", "splits", "datasets"},
-    {"features", "nn", "losses"},
+    {"features", "canonical", "nn", "losses"},
     {"training"},
     {"contracts"},
     {"fusion", "coordination", "fission", "information"},
