@@ -47,15 +47,17 @@ class HeldOutCorrelations:
 
     @property
     def standard_error(self) -> Array:
-        """Of ``mean``, from the spread over folds, shape (d,); folds share training rows, so it
-        is a little too small."""
+        """Of ``mean``, from the spread over folds, shape (d,).
+
+        Folds share training rows, so it is a little too small.
+        """
         folds = len(self.held_out)
         return np.asarray(self.held_out.std(axis=0, ddof=1) / np.sqrt(folds))
 
     @property
     def inflation(self) -> Array:
         """By how much in-sample correlations exceed held-out ones, shape (d,)."""
-        return self.in_sample.mean(axis=0) - self.mean
+        return np.asarray(self.in_sample.mean(axis=0) - self.mean)
 
 
 def cross_validated_correlations(
@@ -121,7 +123,7 @@ def cross_validated_correlations(
     return result
 
 
-def _folds(cv: Any, n: int, groups: ArrayLike | None, seed: int) -> Iterable[tuple[Any, Any]]:
+def _folds(cv: Any, n: int, groups: ArrayLike | None, seed: int) -> Any:
     from sklearn.model_selection import GroupKFold, KFold
 
     if not isinstance(cv, (int, np.integer)) or isinstance(cv, bool):
@@ -130,7 +132,7 @@ def _folds(cv: Any, n: int, groups: ArrayLike | None, seed: int) -> Iterable[tup
             raise ParameterError(
                 f"cv: expected a number, a splitter or pairs of rows, got {cv!r}."
             )
-        return cv if split is None else split(np.zeros((n, 1)), groups=groups)  # type: ignore[no-any-return]
+        return cv if split is None else split(np.zeros((n, 1)), groups=groups)
     check_number("cv", cv, low=2, integer=True)
     units = n if groups is None else len(np.unique(np.asarray(groups)))
     if cv > units:
@@ -138,7 +140,7 @@ def _folds(cv: Any, n: int, groups: ArrayLike | None, seed: int) -> Iterable[tup
         raise ParameterError(f"cv: {cv} folds need as many {what}; got {units}.")
     kind = KFold if groups is None else GroupKFold
     folds = kind(int(cv), shuffle=True, random_state=seed)
-    return folds.split(np.zeros((n, 1)), groups=groups)  # type: ignore[no-any-return]
+    return folds.split(np.zeros((n, 1)), groups=groups)
 
 
 def _correlations(Z: Modalities, where: str) -> tuple[Array, int]:

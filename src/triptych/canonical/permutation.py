@@ -103,8 +103,8 @@ def permutation_test(
         random_state: Seed of the permutations.
 
     Raises:
-        DataError: Nothing varies, nothing is left of the rows, or groups that cannot change places.
-        ParameterError: A parameter that cannot be used.
+        DataError: Nothing varies, or nothing is left of the rows.
+        ParameterError: A parameter that cannot be used; groups that cannot change places.
 
     References:
         Winkler, Renaud, Smith and Nichols 2020, NeuroImage 220, 117065, algorithm 1.
