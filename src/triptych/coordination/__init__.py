@@ -12,6 +12,8 @@ from triptych.lazy import attribute
 _EXPORTS = {
     "CCA": "cca",
     "CLIP": "clip",
+    "GCCA": "gcca",
+    "MCCA": "mcca",
 }
 
 __all__ = list(_EXPORTS)
