@@ -14,6 +14,7 @@ _EXPORTS = {
     "CLIP": "clip",
     "GCCA": "gcca",
     "MCCA": "mcca",
+    "ProbabilisticCCA": "probabilistic_cca",
 }
 
 __all__ = list(_EXPORTS)
