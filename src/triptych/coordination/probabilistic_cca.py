@@ -47,6 +47,8 @@ class ProbabilisticCCA(Coordination):
             covariance).
         max_iter: Most iterations of EM, each of three steps.
         tol: EM stops when an iteration adds less than this to the log-likelihood per row, nats.
+            Where rows say little of a component the likelihood is flat and its weights settle
+            late; a smaller ``tol`` then costs many iterations and gains little likelihood.
 
     Attributes:
         correlations_: Canonical correlations (d,) for two modalities without gaps; else how well
