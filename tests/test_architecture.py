@@ -24,7 +24,7 @@ FLOORS = (
     {"contracts"},
     {"fusion", "coordination", "fission", "information"},
     {"catalog", "testing", "evaluation"},
-    {"comparison", "report"},
+    {"comparison", "displays", "report"},
     {"cli", "__main__"},
 )
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}
