@@ -43,7 +43,7 @@ def test_correlations_with_their_null():
     np.testing.assert_array_equal(shown.test.null, by_hand.null)
     assert shown.figure_ is shown.ax_.figure
     said = [text.get_text() for text in shown.ax_.get_legend().get_texts()]
-    assert said == ["by chance (5% to 95%)", "beyond chance", "not"]
+    assert said == ["by chance (5% to 95%)", "beyond chance", "not beyond"]
     points = [line for line in shown.ax_.lines if line.get_marker() == "o"]
     assert [len(line.get_xdata()) for line in points] == [1, 3]  # one component is real
     assert points[1].get_markerfacecolor() == "white"  # hollow, so that grey prints tell

@@ -93,15 +93,23 @@ class CorrelationsDisplay:
         if self.test is not None:
             at = np.arange(1, len(self.test.correlations) + 1)
             low, high = self.test.level(1 - self.level), self.test.level(self.level)
-            ax.fill_between(at, low, high, color=FAINT, hatch="///", edgecolor=MUTED, linewidth=0,
-                            label=f"by chance ({1 - self.level:.0%} to {self.level:.0%})",
-                            zorder=1)  # fmt: skip
+            ax.fill_between(
+                at,
+                low,
+                high,
+                facecolor="white",
+                edgecolor=MUTED,
+                hatch="////",
+                linewidth=0.6,
+                label=f"by chance ({1 - self.level:.0%} to {self.level:.0%})",
+                zorder=1,
+            )
             ax.plot(at, high, "_", color=MUTED, markersize=14, markeredgewidth=1.5, zorder=2)
             filled = x <= self.test.n_significant(1 - self.level)
         ax.plot(x, self.correlations, color=PALETTE[0], linewidth=1, zorder=2)
         for some, face, label in (
             (filled, PALETTE[0], "beyond chance"),
-            (~filled, "white", "not"),
+            (~filled, "white", "not beyond"),
         ):
             if some.any():
                 told = label if self.test is not None else None
@@ -199,6 +207,7 @@ class LoadingsDisplay:
             tick.label1.set_parse_math(False)
         ax.invert_yaxis()
         ax.set_xlim(-1.05, 1.05)
+        ax.set_xticks([-1, -0.5, 0, 0.5, 1])
         ax.set_xlabel(f"correlation with component {self.component + 1}")
         legend = ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         for text in legend.get_texts():
