@@ -332,3 +332,34 @@ def test_bad_input_is_named():
              "c": np.arange(150) >= 100}  # fmt: skip
     with pytest.raises(DataError, match="two modalities or more; got 0"):
         ProbabilisticCCA().fit(Modalities(X, present=apart))
+
+
+def test_two_modalities_with_gaps_have_equal_strength():
+    X = Modalities(related(n=80, widths=(4, 3)), present=gaps(80, names="ab"))
+    model = ProbabilisticCCA(2).fit(X)
+    # Fixing what the likelihood leaves free has not changed the likelihood.
+    assert model.score(X) == pytest.approx(model.likelihoods_[-1], rel=1e-10)
+    one, two = (
+        model.latent_weights_[m].T
+        @ np.linalg.solve(model.latent_noise_[m], model.latent_weights_[m])
+        for m in "ab"
+    )
+    strength = model.correlations_ / (1 - model.correlations_)
+    np.testing.assert_allclose(one, np.diag(strength), atol=1e-8)
+    np.testing.assert_allclose(two, np.diag(strength), atol=1e-8)
+    alone = likelihood(model, X)
+    assert alone == pytest.approx(model.score(X), rel=1e-9)
+
+
+def test_rows_that_lack_one_are_worth_having():
+    random = np.random.default_rng(8)
+    z = random.normal(size=(500, 1))
+    X = {m: z @ random.normal(size=(1, 6)) + random.normal(size=(500, 6)) for m in "ab"}
+    held = {m: v[400:] for m, v in X.items()}
+    present = {"a": np.arange(400) < 220, "b": np.arange(400) >= 180}
+    train = Modalities({m: v[:400] for m, v in X.items()}, present=present)
+    whole = np.arange(400)[180:220]
+    # 40 complete pairs, and 360 rows that tell the covariance within one modality.
+    assert ProbabilisticCCA(1).fit(train).score(held) > (
+        ProbabilisticCCA(1).fit(train[whole]).score(held) + 0.5
+    )
