@@ -6,8 +6,10 @@ import pytest
 from triptych import Modalities
 from triptych.canonical import bartlett, permutation_test, rao_f
 from triptych.contracts.linear import CanonicalInference
+from triptych.contracts.method import Capabilities
 from triptych.coordination import CCA
 from triptych.errors import CapabilityError, NotFittedError, ParameterError, ShapeError
+from triptych.features import fit_features
 
 
 class Inferring(CanonicalInference, CCA):
@@ -62,13 +64,47 @@ def test_a_ridge_has_no_theory_but_can_be_permuted():
     np.testing.assert_allclose(test.correlations, model.correlations_, rtol=1e-10)
 
 
-def test_confounds_lower_the_rows_that_theory_counts():
-    model = Inferring().fit(pair())
-    model.n_confounds_ = 5
-    rho = model.correlations_
-    np.testing.assert_array_equal(model.significance().p_values, rao_f(rho, 55, 3, 4).p_values)
+class Partial(Inferring):
+    """With confounds among the modalities; removes nothing, since only inference is asked."""
+
+    capabilities = Capabilities(max_modalities=3)
+    confounds = "c"
+
+    def _fit(self, X, y, validation):
+        super()._fit(X.select("a", "b"), y, validation)
+        self.features_ = fit_features(X)
+
+
+def test_confounds_are_removed_and_count_as_rows():
     Z = np.random.default_rng(1).normal(size=(60, 2))
-    assert model.permutation_test(pair(), 9, confounds=Z).n_samples == 57
+    model = Partial().fit({**pair(), "c": Z})
+    np.testing.assert_array_equal(
+        model.significance().p_values, rao_f(model.correlations_, 58, 3, 4).p_values
+    )
+    test = model.permutation_test({**pair(), "c": Z}, 9)
+    by_hand = permutation_test(pair()["a"], pair()["b"], confounds=Z, n_permutations=9)
+    np.testing.assert_array_equal(test.null, by_hand.null)
+
+
+@pytest.mark.parametrize(("c", "r"), [(0.2, 0.0), (0.5, 1.0), (1.0, 0.0)])
+def test_shrinkage_is_a_ridge(c, r):
+    model = Inferring(2, ridge=r).fit(pair())
+    model.shrinkage_ = {"a": c, "b": c}
+    with pytest.raises(CapabilityError, match="shrinkage"):
+        model.significance()
+    test = model.permutation_test(pair(), 99)
+    assert test.p_values[0] == 0.01
+    assert np.isfinite(test.null).all()
+    if c < 1:
+        same = CCA(2, ridge=(c + r) / (1 - c)).fit(pair())
+        np.testing.assert_allclose(test.correlations, same.correlations_, rtol=1e-10)
+
+
+def test_some_of_the_correlations_are_no_test():
+    model = Inferring(1).fit(pair())
+    model.all_correlations_ = model.correlations_
+    with pytest.raises(CapabilityError, match="all 3 correlations are needed, and 1"):
+        model.significance()
 
 
 def test_words_are_columns_too():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from triptych.canonical.permutation import PermutationTest, permutation_test
 from triptych.canonical.theory import Significance, bartlett, rao_f
 from triptych.contracts.method import Data, Method
 from triptych.errors import CapabilityError, ShapeError
+from triptych.modalities import Modalities
 
 if TYPE_CHECKING:
     _Base = Method
@@ -19,13 +21,17 @@ else:
     _Base = object
 
 
+# Shrinkage of 1 leaves nothing of the covariance; this much, and the order is the same.
+LEAST_KEPT = 1e-12
+
+
 class CanonicalInference(_Base):
     """Tests of canonical correlations, for methods of two modalities to inherit.
 
-    A method sets ``all_correlations_`` (min(rank),), ``correlations_`` (d,), ``rank_`` and
-    ``features_`` by modality and ``n_samples_``; and ``n_confounds_``, the rank of confounds
-    removed, where there are any. It writes ``_ridge(name)``: what is added to the variance (1) of
-    a modality's standardised columns.
+    A method sets ``all_correlations_`` (min(rank),) and ``correlations_`` (d,), ``rank_`` by the
+    two modalities, ``features_`` by modality, ``n_samples_``, and ``shrinkage_`` by modality if
+    it shrinks. Its parameters ``ridge`` (a number, or one by modality) and ``confounds`` (name of
+    a third modality whose effect is removed) are heeded where it has them.
     """
 
     all_correlations_: NDArray[np.float64]
@@ -34,9 +40,12 @@ class CanonicalInference(_Base):
     n_samples_: int
     rank_: dict[str, int]
 
-    if TYPE_CHECKING:
-
-        def _ridge(self, name: str) -> float: ...
+    def _effective_ridge(self, name: str) -> float:
+        """(c + r) / (1 - c) for shrinkage c and ridge r: what both amount to."""
+        ridge = getattr(self, "ridge", 0.0)
+        r = float(ridge[name] if isinstance(ridge, Mapping) else ridge)
+        c = float(getattr(self, "shrinkage_", {}).get(name, 0.0))
+        return (c + r) / max(1.0 - c, LEAST_KEPT)
 
     def significance(self, method: str = "rao") -> Significance:
         """Test by theory that no correlation is left after the k-th, k = 0, ..., min(rank) - 1.
@@ -46,18 +55,27 @@ class CanonicalInference(_Base):
 
         Raises:
             NotFittedError: Before ``fit``.
-            CapabilityError: With a ridge, under which these distributions are not known.
-            DataError: Too few rows for the test.
+            CapabilityError: With a ridge or shrinkage, under which these distributions are not
+                known; or where not all correlations were solved for.
+            DataError: Too few rows for the test. Each column of confounds counts as a row less.
         """
         self._check_fitted()
         check_choice("method", method, ("rao", "bartlett", "lawley"))
-        if any(self._ridge(name) for name in self.names_in_):
+        if any(self._effective_ridge(name) for name in self.rank_):
             raise CapabilityError(
-                "significance: the distribution of correlations is not known with a ridge; ask "
-                "permutation_test(X) instead."
+                "significance: the distribution of correlations is not known with a ridge or "
+                "shrinkage; ask permutation_test(X) instead."
             )
-        p, q = (self.rank_[name] for name in sorted(self.names_in_))
-        n = self.n_samples_ - int(getattr(self, "n_confounds_", 0))
+        p, q = (self.rank_[name] for name in sorted(self.rank_))
+        if len(self.all_correlations_) != min(p, q):
+            raise CapabilityError(
+                f"significance: all {min(p, q)} correlations are needed, and "
+                f"{len(self.all_correlations_)} were solved for; take another solver, or ask "
+                "permutation_test(X)."
+            )
+        confounds = getattr(self, "confounds", None)
+        lost = 0 if confounds is None else int(self.features_[confounds].n_features)
+        n = max(self.n_samples_ - lost, 2)
         if method == "rao":
             return rao_f(self.all_correlations_, n, p, q)
         return bartlett(self.all_correlations_, n, p, q, lawley=method == "lawley")
@@ -72,12 +90,12 @@ class CanonicalInference(_Base):
         exchange: str = "whole",
         statistic: str = "wilks",
         n_components: int | None = None,
-        confounds: ArrayLike | None = None,
     ) -> PermutationTest:
         """Test by permuting rows, with this method's ridge; needs no theory of distributions.
 
         Args:
-            X: Both modalities of the rows fitted, n rows; those that lack one are left out.
+            X: The modalities fitted, confounds among them, n rows; those that lack one are left
+                out. All columns are held in memory.
             n_permutations: How many; the smallest p-value is 1 / (1 + n_permutations).
             random_state: Seed of the permutations.
             groups: Labels (n,) of rows that belong together.
@@ -85,7 +103,6 @@ class CanonicalInference(_Base):
             statistic: ``"wilks"`` adds up all that remains after k components; ``"roy"`` takes the
                 largest.
             n_components: Components tested; those of the method when left out.
-            confounds: Columns (n, c) to be removed from both modalities.
 
         Returns:
             See :class:`~triptych.canonical.permutation.PermutationTest`.
@@ -94,19 +111,24 @@ class CanonicalInference(_Base):
         data = self._gate(X, "permutation_test", every_modality=True)
         both = np.all(np.stack(list(data.present.values())), axis=0)  # (n,)
         pairs = data[both]
-        a, b = sorted(self.names_in_)
-        columns = [self.features_[name].transform(pairs[name]) for name in (a, b)]
+        a, b = sorted(self.rank_)
+        confounds = getattr(self, "confounds", None)
         return permutation_test(
-            *(c.toarray() if is_sparse(c) else c for c in columns),
+            self._columns(pairs, a),
+            self._columns(pairs, b),
             n_permutations=n_permutations,
             n_components=len(self.correlations_) if n_components is None else n_components,
             statistic=statistic,
-            ridge=(self._ridge(a), self._ridge(b)),
-            confounds=_of_rows(confounds, both, "confounds"),
+            ridge=(self._effective_ridge(a), self._effective_ridge(b)),
+            confounds=None if confounds is None else self._columns(pairs, confounds),
             groups=_of_rows(groups, both, "groups"),
             exchange=exchange,
             random_state=random_state,
         )
+
+    def _columns(self, X: Modalities, name: str) -> NDArray[Any]:
+        found = self.features_[name].transform(X[name])
+        return np.asarray(found.toarray() if is_sparse(found) else found)
 
 
 def _of_rows(values: ArrayLike | None, rows: NDArray[np.bool_], name: str) -> Any:
