@@ -154,6 +154,19 @@ def test_ridge_tests_the_regularised_correlations():
     np.testing.assert_allclose(again.correlations, some.correlations, rtol=1e-10)
 
 
+def test_confounds_and_ridge_are_a_ridge_on_the_residuals():
+    random = np.random.default_rng(3)
+    Z, A, B = (random.normal(size=(30, p)) for p in (3, 4, 2))
+    design = np.column_stack([np.ones(30), Z])
+    X, Y = (V - design @ np.linalg.lstsq(design, V, rcond=None)[0] for V in (A, B))
+    X, Y = (V / V.std(axis=0, ddof=1) for V in (X, Y))
+    inner = [V.T @ V / 29 + 0.7 * np.eye(V.shape[1]) for V in (X, Y)]
+    M = np.linalg.solve(inner[0], X.T @ Y / 29) @ np.linalg.solve(inner[1], Y.T @ X / 29)
+    rho = np.sqrt(np.sort(np.linalg.eigvals(M).real)[::-1][:2])
+    test = permutation_test(A, B, confounds=Z, ridge=(0.7, 0.7), n_permutations=9)
+    np.testing.assert_allclose(test.correlations, rho, rtol=1e-9)
+
+
 def test_same_seed_same_answer_and_order_of_columns_is_nothing():
     random = np.random.default_rng(4)
     A, B = random.normal(size=(20, 3)), random.normal(size=(20, 3))

@@ -115,7 +115,9 @@ def permutation_test(
     for i, value in enumerate(ridge):
         check_number(f"ridge[{i}]", value, low=0)
     X, Y, shuffle = _rows(A, B, confounds, groups, exchange)
-    left, right = _basis(X, ridge[0], "the first modality"), _basis(Y, ridge[1], "the second")
+    degrees = len(np.asarray(A)) - 1  # the squared length of a standardised column
+    left = _basis(X, ridge[0] * degrees, "the first modality")
+    right = _basis(Y, ridge[1] * degrees, "the second")
     P, rho, Qt = np.linalg.svd(left.T @ right)  # (r, r), (k,), (s, s)
     most = len(rho)
     tested = most if n_components is None else n_components
@@ -186,12 +188,12 @@ def _remaining(products: Array, r: int, k: int, project: bool) -> Array:
     return np.clip(np.linalg.svd(M, compute_uv=False), 0.0, 1.0)
 
 
-def _basis(columns: Standardised, ridge: float, whose: str) -> Array:
-    """Orthonormal basis of the columns, shrunk by the ridge, shape (n, r)."""
+def _basis(columns: Standardised, added: float, whose: str) -> Array:
+    """Orthonormal basis of the columns, shrunk by what a ridge adds to squares, shape (n, r)."""
     U, s, _ = thin_svd(columns.values, columns.noise)
     if not len(s):
         raise DataError(f"permutation_test: every column of {whose} is constant.")
-    return U * (s / np.hypot(s, np.sqrt((len(U) - 1) * ridge)))
+    return U * (s / np.hypot(s, np.sqrt(added)))
 
 
 def _rows(
