@@ -12,6 +12,9 @@ from triptych.lazy import attribute
 _EXPORTS = {
     "CCA": "cca",
     "CLIP": "clip",
+    "GCCA": "gcca",
+    "MCCA": "mcca",
+    "ProbabilisticCCA": "probabilistic_cca",
 }
 
 __all__ = list(_EXPORTS)
