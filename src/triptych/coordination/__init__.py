@@ -12,6 +12,11 @@ from triptych.lazy import attribute
 _EXPORTS = {
     "CCA": "cca",
     "CLIP": "clip",
+    "CorrAE": "corr_ae",
+    "DCCAE": "dccae",
+    "DeepCCA": "deep_cca",
+    "DistAE": "dist_ae",
+    "SplitAE": "split_ae",
 }
 
 __all__ = list(_EXPORTS)
