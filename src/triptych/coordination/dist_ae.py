@@ -96,7 +96,8 @@ class DistAE(RebuildingCodes, Coordination):
             nn.init.zeros_(link.bias)
             return link
 
-        return Parts({f"{a}:{b}": identity() for a, b in combinations(sorted(kinds), 2)})
+        pairs = [f"{a}:{b}" for a, b in combinations(sorted(kinds), 2)]
+        return Parts({pair: self._seeded(f"link:{pair}", identity) for pair in pairs})
 
     def _agreement(
         self, network: Any, codes: Mapping[str, Tensor], present: Mapping[str, Tensor]
