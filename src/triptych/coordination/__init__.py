@@ -16,6 +16,7 @@ _EXPORTS = {
     "DCCAE": "dccae",
     "DeepCCA": "deep_cca",
     "DistAE": "dist_ae",
+    "GatedCoordination": "gated_coordination",
     "SplitAE": "split_ae",
 }
 
