@@ -12,12 +12,18 @@ from triptych.lazy import attribute
 _EXPORTS = {
     "CCA": "cca",
     "CLIP": "clip",
+<<<<<<< HEAD
     "CorrAE": "corr_ae",
     "DCCAE": "dccae",
     "DeepCCA": "deep_cca",
     "DistAE": "dist_ae",
     "GatedCoordination": "gated_coordination",
     "SplitAE": "split_ae",
+=======
+    "GCCA": "gcca",
+    "MCCA": "mcca",
+    "ProbabilisticCCA": "probabilistic_cca",
+>>>>>>> many
 }
 
 __all__ = list(_EXPORTS)
