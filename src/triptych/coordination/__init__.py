@@ -12,18 +12,15 @@ from triptych.lazy import attribute
 _EXPORTS = {
     "CCA": "cca",
     "CLIP": "clip",
-<<<<<<< HEAD
     "CorrAE": "corr_ae",
     "DCCAE": "dccae",
     "DeepCCA": "deep_cca",
     "DistAE": "dist_ae",
-    "GatedCoordination": "gated_coordination",
-    "SplitAE": "split_ae",
-=======
     "GCCA": "gcca",
+    "GatedCoordination": "gated_coordination",
     "MCCA": "mcca",
     "ProbabilisticCCA": "probabilistic_cca",
->>>>>>> many
+    "SplitAE": "split_ae",
 }
 
 __all__ = list(_EXPORTS)

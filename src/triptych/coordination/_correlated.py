@@ -12,6 +12,7 @@ from triptych.arrays import check_number
 from triptych.contracts.deep import DeepMethod
 from triptych.contracts.method import Capabilities, Coordination
 from triptych.coordination.cca import CCA
+from triptych.coordination.gcca import GCCA
 from triptych.errors import DataError, DegenerateDataWarning, ParameterError
 from triptych.linalg import standardise
 from triptych.modalities import Modalities, make_parts
@@ -106,12 +107,10 @@ def closing_cca(
     Codes of a rank below ``width`` keep their width: what is missing is zero, with correlation 0,
     and a :class:`DegenerateDataWarning` says so.
     """
-    if len(codes) == 2:
-        model: Any = CCA().fit(codes)
-    else:
-        from triptych.coordination.gcca import GCCA
-
-        model = GCCA().fit(codes)
+    with warnings.catch_warnings():
+        # What their warnings say of rows and ranks is said below, of the codes.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        model: CCA | GCCA = CCA().fit(codes) if len(codes) == 2 else GCCA().fit(codes)
     found = len(model.correlations_)
     if found < width:
         warnings.warn(
@@ -125,7 +124,9 @@ def closing_cca(
     for name, weights in model.weights_.items():
         padded = np.zeros((weights.shape[0], width))
         padded[:, :kept] = weights[:, :kept]
-        projections[name] = padded
+        # Codes of three modalities or more are regressions to the common one, of variance below 1.
+        spread = ((codes[name] - model.means_[name]) @ padded).std(axis=0, ddof=1)
+        projections[name] = padded / np.where(spread > 0, spread, 1.0)
     correlations = np.zeros(width)
     correlations[:kept] = model.correlations_[:kept]
     return correlations, projections, dict(model.means_)
