@@ -12,9 +12,15 @@ from triptych.lazy import attribute
 _EXPORTS = {
     "CCA": "cca",
     "CLIP": "clip",
+    "CorrAE": "corr_ae",
+    "DCCAE": "dccae",
+    "DeepCCA": "deep_cca",
+    "DistAE": "dist_ae",
     "GCCA": "gcca",
+    "GatedCoordination": "gated_coordination",
     "MCCA": "mcca",
     "ProbabilisticCCA": "probabilistic_cca",
+    "SplitAE": "split_ae",
 }
 
 __all__ = list(_EXPORTS)

@@ -206,7 +206,10 @@ def order_of(seed: int, stream: str, epoch: int, n: int) -> NDArray[np.intp]:
     return np.random.default_rng(derive(seed, "order", stream, epoch)).permutation(n)
 
 
-def steps_per_epoch(n: int, batch_size: int) -> int:
-    """Batches in an epoch. A last batch of one row is dropped: no loss across rows can use it."""
+def steps_per_epoch(n: int, batch_size: int, least: int = 2) -> int:
+    """Batches in an epoch. A last batch of fewer than ``least`` rows is dropped.
+
+    No loss across rows can use a batch of one row, and some need more rows than columns.
+    """
     full, rest = divmod(n, batch_size)
-    return max(1, full + (rest > 1))
+    return max(1, full + (rest >= least))

@@ -45,12 +45,14 @@ class Stream:
         batch_size: Rows per step; ``None`` for the setting's.
         encode: From a batch to codes, row by row, for micro-batches.
         terms_of: From codes of the whole batch to the terms, for micro-batches.
+        least: Fewest rows that the terms can use; a last batch of fewer is dropped.
     """
 
     terms: Callable[[Batch], Terms]
     batch_size: int | None = None
     encode: Callable[[Batch], Codes] | None = None
     terms_of: Callable[[Codes, Batch], Terms] | None = None
+    least: int = 2
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,9 @@ class _Fit:
         # Without a gradient scaler Accelerate's own backward and step add only a search for
         # optional packages, at every step; data-parallel hooks work on plain backward too.
         self.plain = self.accelerator.scaler is None
-        first = phases[0].streams[0].batch_size or settings.batch_size
-        self.rounds = steps_per_epoch(self.n, first * settings.accumulate)
+        first = phases[0].streams[0]
+        size = (first.batch_size or settings.batch_size) * settings.accumulate
+        self.rounds = steps_per_epoch(self.n, size, first.least)
         self.total = self.rounds * settings.epochs
         self.at = _Standing()
         self.written = time.monotonic()
@@ -261,7 +264,7 @@ class _Fit:
 
     def _batch(self, key: str, stream: Stream, count: int) -> Batch:
         size = stream.batch_size or self.settings.batch_size
-        epoch, step = divmod(count, steps_per_epoch(self.n, size))
+        epoch, step = divmod(count, steps_per_epoch(self.n, size, stream.least))
         if (key, epoch) not in self.orders:
             for old in [k for k in self.orders if k[0] == key]:
                 del self.orders[old]
@@ -357,7 +360,7 @@ class _Fit:
                 for at, stream in enumerate(phase.streams):
                     size = stream.batch_size or self.settings.batch_size
                     sums = Means()
-                    for step in range(steps_per_epoch(len(self.valid), size)):
+                    for step in range(steps_per_epoch(len(self.valid), size, stream.least)):
                         chosen = np.arange(step * size, min((step + 1) * size, len(self.valid)))
                         with self.accelerator.autocast():
                             terms = stream.terms(self.valid.take(chosen, self.device))
