@@ -1,0 +1,96 @@
+"""What every road of a canonical correlation analysis ends with, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from triptych.bases import Basis, Penalty
+from triptych.errors import DataError
+from triptych.linalg import Array
+from triptych.moments import Columns, Moments
+
+Gather = Callable[..., Moments]
+# The penalty of a modality, given its name and how its shrinkage is learnt if it must be.
+Penalties = Callable[[str, Callable[[], float]], Penalty]
+# Sum over rows of products of different standardised columns, squared: by modality, its columns,
+# and the slopes of the confounds.
+Squares = Callable[[str, Columns, Mapping[str, Array]], float]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Two bases and what lies between them.
+
+    Args:
+        names: The two modalities.
+        n: Rows.
+        bases: By modality.
+        between: Products of the two Q, (k_a, k_b).
+        columns: By modality.
+        penalties: By modality.
+        solver: The road taken.
+        error: Bound on the error of the correlations.
+        slopes: By modality (p_c, p): the confounds' effect that was removed.
+    """
+
+    names: tuple[str, str]
+    n: int
+    bases: Mapping[str, Basis]
+    between: Array
+    columns: Mapping[str, Columns]
+    penalties: Mapping[str, Penalty]
+    solver: str
+    error: float
+    slopes: Mapping[str, Array] = field(default_factory=dict)
+    confound_means: Array | None = None
+
+    def pairs(self, width: int) -> tuple[Array, dict[str, Part]]:
+        """All canonical correlations (k,), and what belongs to the first ``width``."""
+        a, b = (self.bases[name] for name in self.names)
+        K = a.inner.T @ self.between if a.inner.ndim == 2 else a.inner[:, None] * self.between
+        K = K @ b.inner if b.inner.ndim == 2 else K * b.inner
+        P, rho, Qt = np.linalg.svd(K, full_matrices=False)
+        turns = (P[:, :width], Qt[:width].T)
+        places = [basis.place(turn) for basis, turn in zip((a, b), turns, strict=True)]
+        owns = [basis.own(at) for basis, at in zip((a, b), places, strict=True)]
+        norms = [
+            np.sqrt(np.einsum("kd,kd->d", at, own)) for at, own in zip(places, owns, strict=True)
+        ]
+        across = [self.between @ places[1] / norms[1], self.between.T @ places[0] / norms[0]]
+        parts = {}
+        for i, name in enumerate(self.names):
+            basis = self.bases[name]
+            seen = np.hstack([owns[i] / norms[i], across[i]])
+            parts[name] = Part.of(self.columns[name], *basis.expand(turns[i], seen))
+        scale = np.prod([np.sqrt(self.penalties[name].keep) for name in self.names])
+        return np.clip(rho * scale, 0.0, 1.0), parts
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one modality has of d components, each (p, d): see the attributes of CCA."""
+
+    weights: Array
+    loadings: Array
+    cross: Array
+
+    @classmethod
+    def of(cls, columns: Columns, weights: Array, products: Array) -> Part:
+        """From weights (p', d) and products (p', 2 d) of the columns that vary."""
+        d = weights.shape[1]
+        kept = ~columns.constant
+        full = np.zeros((len(kept), d))
+        full[kept] = weights / columns.spreads[kept][:, None]
+        both = np.zeros((len(kept), 2 * d))
+        both[kept] = np.clip(products, -1.0, 1.0)
+        return cls(full, both[:, :d], both[:, d:])
+
+
+def vary(name: str, columns: Columns) -> Columns:
+    """The columns, if any of them varies."""
+    if columns.constant.all():
+        raise DataError(f"modality {name!r}: every column is constant, so nothing correlates.")
+    return columns

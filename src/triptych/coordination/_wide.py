@@ -1,0 +1,179 @@
+"""Roads for more columns than rows, and for more of both than a square matrix can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.linalg import blas
+
+from triptych.arrays import is_sparse
+from triptych.bases import Basis, Penalty
+from triptych.blocks import Rows
+from triptych.coordination._reading import Reading
+from triptych.coordination._solution import Penalties, Solution, vary
+from triptych.errors import ParameterError
+from triptych.linalg import CONSTANT, EPS, Array, shrinkage, standardise, thin_svd
+from triptych.moments import Columns
+
+# Columns that are standardised and multiplied at once.
+STRIP = 1024
+
+
+def by_rows(reading: Reading, penalty: Penalties, confounds: str | None) -> Solution:
+    """Products of rows, Z Z^T, in place of products of columns: exact where a penalty stands.
+
+    Directions whose share of Z Z^T drowns in rounding are left out; under the penalty they count
+    for as little as their size over it.
+    """
+    n = reading.n
+    sources = {source.name: source for source in reading.looked_at()}
+    remove, confound_means = None, None
+    if confounds is not None:
+        remove, confound_means = _confounds(sources.pop(confounds))
+    columns, bases, penalties, U_of, slopes = {}, {}, {}, {}, {}
+    for name, source in sources.items():
+        strips = _Strips(source, remove)
+        K, squares = strips.products()
+        columns[name] = vary(name, strips.columns)
+        if remove is not None:
+            slopes[name] = remove[1] @ strips.parts
+        values, U = np.linalg.eigh(K)
+        values, U = values[::-1], U[:, ::-1]
+        keep = values > 4 * n * EPS * values[0]
+        s, U = np.sqrt(values[keep]), U[:, keep]
+
+        def learnt(
+            K: Array = K, squares: float = squares, columns: Columns = columns[name]
+        ) -> float:
+            varying = int((~columns.constant).sum())
+            return shrinkage(squares, float(np.sum(K * K)) - varying, n)
+
+        penalties[name] = penalty(name, learnt)
+        error = (
+            4 * EPS * values[0] / (penalties[name].keep * values[keep][-1] + penalties[name].add)
+        )
+        bases[name] = _basis(strips, U, s, penalties[name], float(min(error, 1.0)))
+        U_of[name] = U
+        del K
+    a, b = columns
+    return Solution(
+        (a, b),
+        n,
+        bases,
+        U_of[a].T @ U_of[b],
+        columns,
+        penalties,
+        "dual",
+        max(basis.error for basis in bases.values()),
+        slopes,
+        confound_means,
+    )
+
+
+def _basis(strips: _Strips, U: Array, s: Array, penalty: Penalty, error: float) -> Basis:
+    root = np.hypot(np.sqrt(penalty.keep) * s, np.sqrt(penalty.add))
+
+    def expand(turn: Array, seen: Array) -> tuple[Array, Array]:
+        d = turn.shape[1]
+        both = strips.back(U @ np.hstack([turn / (s * root)[:, None], seen]))
+        return both[:, :d], both[:, d:]
+
+    return Basis(None, s / root, expand, len(s), error)
+
+
+def _confounds(source: Rows) -> tuple[tuple[Array, Array], Array]:
+    """Orthonormal confounds U (n, r), their slopes per unit of U^T x (p_c, r), and their means."""
+    block = source.block(0, source.n)
+    scaled = standardise(np.asarray(block.toarray() if is_sparse(block) else block))
+    U, s, Vt = thin_svd(scaled.values, scaled.noise)
+    return (U, Vt.T / s / scaled.spreads[:, None]), scaled.means
+
+
+class _Strips:
+    """A wide modality, standardised strip by strip of columns.
+
+    Args:
+        source: Its rows.
+        remove: Orthonormal confounds (n, r) to project out, and their slopes.
+    """
+
+    def __init__(self, source: Rows, remove: tuple[Array, Array] | None) -> None:
+        self.name, self.n, self.width = source.name, source.n, source.width
+        held: Any = source.block(0, source.n)
+        self.held = held.tocsc() if is_sparse(held) else held
+        self.U = None if remove is None else remove[0]
+        self.means, self.spreads = np.zeros(self.width), np.ones(self.width)
+        self.constant = np.zeros(self.width, dtype=bool)
+        self.noise = np.zeros(self.width)
+        self.parts = np.zeros((0 if self.U is None else self.U.shape[1], self.width))
+
+    @property
+    def columns(self) -> Columns:
+        """What was taken from the columns."""
+        return Columns(self.means, self.spreads, self.constant, self.noise)
+
+    def _strips(self) -> Iterator[tuple[slice, Array]]:
+        for low in range(0, self.width, STRIP):
+            at = slice(low, min(low + STRIP, self.width))
+            part = self.held[:, at]
+            yield at, np.asarray(part.toarray() if is_sparse(part) else part)
+
+    def products(self) -> tuple[Array, float]:
+        """Z Z^T (n, n) with Z over the root of n - 1, and what a shrinkage learns from rows."""
+        n = self.n
+        K = np.zeros((n, n), order="F")
+        rows, fourth = np.zeros(n), 0.0
+        eps = (
+            max(float(np.finfo(self.held.dtype).eps), EPS) if self.held.dtype.kind == "f" else EPS
+        )
+        for at, part in self._strips():
+            size = np.maximum(part.max(axis=0), -part.min(axis=0)).astype(np.float64)
+            size = np.where(size > 0, size, 1.0)
+            Z = part / size
+            mean = Z.mean(axis=0)
+            Z -= mean
+            if self.U is not None:
+                moved = self.U.T @ Z
+                self.parts[:, at] = moved * size
+                Z -= self.U @ moved
+                Z -= self.U @ (self.U.T @ Z)
+            spread = np.sqrt(np.einsum("np,np->p", Z, Z) / (n - 1))
+            constant = spread <= (CONSTANT if self.U is None else 100 * CONSTANT)
+            spread = np.where(constant, 1.0, spread)
+            self.means[at], self.constant[at] = mean * size, constant
+            self.spreads[at] = np.where(constant, 1.0, spread * size)
+            self.noise[at] = np.where(constant, 0.0, eps / spread)
+            Z /= spread
+            Z[:, constant] = 0.0
+            squares = Z * Z
+            rows += squares.sum(axis=1)
+            fourth += float(np.einsum("np,np->", squares, squares))
+            Z /= np.sqrt(n - 1)
+            blas.dsyrk(1.0, Z.T, beta=1.0, c=K, trans=1, overwrite_c=1)
+        K = np.triu(K) + np.triu(K, 1).T
+        return K, float(np.sum(rows**2)) - fourth
+
+    def back(self, V: Array) -> Array:
+        """Z^T V, (p', e) of the columns that vary, for vectors V (n, e) over rows."""
+        found = np.zeros((self.width, V.shape[1]))
+        # Sums over rows of V take the means off without a centred copy; V is centred up to
+        # rounding already, and large means would show it.
+        if self.U is not None:
+            V = V - self.U @ (self.U.T @ V)
+        for at, part in self._strips():
+            Z = part - self.means[at]
+            Z /= self.spreads[at] * np.sqrt(self.n - 1)
+            found[at] = Z.T @ V
+        return found[~self.constant]
+
+
+def by_subspace(
+    reading: Reading,
+    penalty: Penalties,
+    confounds: str | None,
+    n_components: int,
+    random_state: int | None,
+) -> Solution:
+    raise ParameterError("not yet")
