@@ -62,8 +62,8 @@ class Rows:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the numbers in blocks."""
-        found = self.data if self.reader is None else self.block(0, 1)
-        return np.dtype(found.dtype)
+        found: np.dtype[Any] = (self.data if self.reader is None else self.block(0, 1)).dtype
+        return found
 
     def block(self, low: int, high: int) -> Any:
         """Rows low <= i < high: array (k, p), a view where possible, or SciPy CSR matrix."""

@@ -107,7 +107,8 @@ class Moments:
             S = S[np.ix_(left, right)]
         root = np.sqrt(self.n - 1)
         rows = self.units[i][left] / a.spreads[left] / root
-        return S * rows[:, None] * (self.units[j][right] / b.spreads[right] / root)
+        found: Array = S * rows[:, None] * (self.units[j][right] / b.spreads[right] / root)
+        return found
 
     def error(self, i: int) -> float:
         """Error of an entry of a correlation matrix of modality ``i``."""

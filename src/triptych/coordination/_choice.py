@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from triptych.coordination._reading import Reading
 from triptych.coordination._roads import by_second_pass, by_svd, from_moments, squares_of
 from triptych.coordination._solution import Penalties, Solution
-from triptych.coordination._wide import by_rows, by_subspace
+from triptych.coordination._subspace import by_subspace
+from triptych.coordination._wide import by_rows
 from triptych.linalg import Array
 from triptych.moments import Columns
 
@@ -33,7 +33,8 @@ def solve(
     widths = [width for name, width in reading.widths.items() if name != confounds]
     wide = max(widths)
     if solver == "auto":
-        if wide > LARGE < reading.n and n_components is not None and n_components <= FEW:
+        few = n_components is not None and n_components <= FEW
+        if wide > LARGE < reading.n and few and all(regularised.values()):
             solver = "randomized"
         elif reading.n <= wide:
             large = reading.n * sum(widths) > SMALL
@@ -66,4 +67,4 @@ def _by_moments(
         found = by_svd(reading.sources, penalty, confounds)
     if found is None:
         found = by_second_pass(first, reading.gather, penalty, squares, confounds)
-    return replace(found, confound_means=means[confounds]) if confounds is not None else found
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -108,7 +109,7 @@ class Reading:
         return gather(self.sources, **how)
 
     def _gather_lazily(self, **how: Any) -> Moments:
-        import dask
+        dask = importlib.import_module("dask")
 
         if how.get("single") is None and "mixed" not in how:
             kinds = [self.X.stored(name)[0].dtype for name in self.names]
@@ -125,7 +126,7 @@ class Reading:
         return found  # type: ignore[no-any-return]
 
     def _delayed_blocks(self) -> list[tuple[list[Any], list[Any], Any, int]]:
-        import dask
+        dask = importlib.import_module("dask")
 
         data = {name: self.X[name] for name in self.names}
         first = next(values for values in data.values() if is_dask(values))
@@ -153,7 +154,7 @@ class Reading:
     def _refuse(self) -> None:
         """Name the first NaN or infinity, if there is one."""
         if self.lazy:
-            import dask
+            dask = importlib.import_module("dask")
 
             for blocks, readers, keep, low in self._delayed_blocks():
                 for name, block, reader in zip(self.names, blocks, readers, strict=True):

@@ -47,7 +47,9 @@ def from_moments(
             ``"auto"`` is content with small errors only.
     """
     slopes: Mapping[str, Array] = {}
+    means = None
     if confounds is not None:
+        means = moments.means[moments.names.index(confounds)]
         moments, slopes = partial(moments, confounds)
     a, b = moments.names
     columns = {name: vary(name, moments.columns(i)) for i, name in enumerate(moments.names)}
@@ -82,7 +84,7 @@ def from_moments(
     error = max(basis.error for basis in bases.values())
     road = "cholesky" if solver == "auto" else solver
     return Solution(
-        (a, b), moments.n, bases, between, columns, penalties, road, min(error, 1.0), slopes
+        (a, b), moments.n, bases, between, columns, penalties, road, min(error, 1.0), slopes, means
     )
 
 
@@ -138,7 +140,10 @@ def by_second_pass(
         penalties[name] = penalty(name, learnt)
         bases[name] = by_singular_values(s, Vt, penalties[name], error)
     error = max(basis.error for basis in bases.values())
-    return Solution((a, b), second.n, bases, between, columns, penalties, "refined", error, slopes)
+    means = None if confounds is None else first.means[names.index(confounds)]
+    return Solution(
+        (a, b), second.n, bases, between, columns, penalties, "refined", error, slopes, means
+    )
 
 
 def _whitened(moments: Moments, i: int, columns: Columns) -> tuple[Array, Array]:

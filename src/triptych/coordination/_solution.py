@@ -34,6 +34,9 @@ class Solution:
         solver: The road taken.
         error: Bound on the error of the correlations.
         slopes: By modality (p_c, p): the confounds' effect that was removed.
+        confound_means: Shape (p_c,).
+        lifts: By modality, products of its columns with its own Q (p', k_a) and with the other's
+            (p', k_b), where Q does not span the columns.
     """
 
     names: tuple[str, str]
@@ -46,6 +49,7 @@ class Solution:
     error: float
     slopes: Mapping[str, Array] = field(default_factory=dict)
     confound_means: Array | None = None
+    lifts: Mapping[str, tuple[Array, Array]] | None = None
 
     def pairs(self, width: int) -> tuple[Array, dict[str, Part]]:
         """All canonical correlations (k,), and what belongs to the first ``width``."""
@@ -64,7 +68,12 @@ class Solution:
         for i, name in enumerate(self.names):
             basis = self.bases[name]
             seen = np.hstack([owns[i] / norms[i], across[i]])
-            parts[name] = Part.of(self.columns[name], *basis.expand(turns[i], seen))
+            weights, products = basis.expand(turns[i], seen)
+            if self.lifts is not None:
+                own, cross = self.lifts[name]
+                other = places[1 - i] / norms[1 - i]
+                products = np.hstack([own @ (places[i] / norms[i]), cross @ other])
+            parts[name] = Part.of(self.columns[name], weights, products)
         scale = np.prod([np.sqrt(self.penalties[name].keep) for name in self.names])
         return np.clip(rho * scale, 0.0, 1.0), parts
 

@@ -1,4 +1,4 @@
-"""Roads for more columns than rows, and for more of both than a square matrix can hold."""
+"""The road for more columns than rows: products of rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from triptych.bases import Basis, Penalty
 from triptych.blocks import Rows
 from triptych.coordination._reading import Reading
 from triptych.coordination._solution import Penalties, Solution, vary
-from triptych.errors import ParameterError
 from triptych.linalg import CONSTANT, EPS, Array, shrinkage, standardise, thin_svd
 from triptych.moments import Columns
 
@@ -31,7 +30,7 @@ def by_rows(reading: Reading, penalty: Penalties, confounds: str | None) -> Solu
     sources = {source.name: source for source in reading.looked_at()}
     remove, confound_means = None, None
     if confounds is not None:
-        remove, confound_means = _confounds(sources.pop(confounds))
+        remove, confound_means = orthonormal_confounds(sources.pop(confounds))
     columns, bases, penalties, U_of, slopes = {}, {}, {}, {}, {}
     for name, source in sources.items():
         strips = _Strips(source, remove)
@@ -83,7 +82,7 @@ def _basis(strips: _Strips, U: Array, s: Array, penalty: Penalty, error: float) 
     return Basis(None, s / root, expand, len(s), error)
 
 
-def _confounds(source: Rows) -> tuple[tuple[Array, Array], Array]:
+def orthonormal_confounds(source: Rows) -> tuple[tuple[Array, Array], Array]:
     """Orthonormal confounds U (n, r), their slopes per unit of U^T x (p_c, r), and their means."""
     block = source.block(0, source.n)
     scaled = standardise(np.asarray(block.toarray() if is_sparse(block) else block))
@@ -167,13 +166,3 @@ class _Strips:
             Z /= self.spreads[at] * np.sqrt(self.n - 1)
             found[at] = Z.T @ V
         return found[~self.constant]
-
-
-def by_subspace(
-    reading: Reading,
-    penalty: Penalties,
-    confounds: str | None,
-    n_components: int,
-    random_state: int | None,
-) -> Solution:
-    raise ParameterError("not yet")

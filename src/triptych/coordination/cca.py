@@ -84,7 +84,7 @@ class CCA(Coordination):
               four float64 arrays (n, p) for each modality.
             * ``"dual"``: products of rows (n, n) in place of columns, for p >> n with a ridge.
             * ``"randomized"``: subspace iteration from ``n_components`` + 10 random directions,
-              for columns too many for (p, p); see ``error_bound_``.
+              for columns too many for (p, p), with a penalty; see ``error_bound_``.
             * ``"auto"``: Cholesky where the factor says that the correlations are exact to
               2e-11 (4e-7 after products of float32), else refined (svd for small data). With
               n <= max(p): dual if both modalities are regularised and the data are large, else
@@ -107,11 +107,13 @@ class CCA(Coordination):
             that its variate explains: the mean squared loading.
         redundancy_: By modality, share (d,) that the other's variate explains: the mean squared
             cross-loading.
-        rank_: Numerical rank by modality.
+        rank_: Numerical rank by modality; with the randomised solver, the most it can be.
         n_samples_: Complete rows learnt from.
         solver_: The solver that was used.
         error_bound_: Estimate from above of the error of ``correlations_`` by rounding, from the
-            condition of the factors; for the randomised solver, a bound by residuals.
+            condition of the factors. For the randomised solver a bound by residuals: each of
+            ``correlations_`` is that near to a true one (which are the leading ones but for a
+            start of probability 0); power passes go on until it is 1e-6, or 30 are done.
         chance_correlation_: The first correlation that unrelated data of this many rows and these
             ranks show without regularisation (Wachter 1980), in [0, 1].
         shrinkage_: By modality, the c that was used.
@@ -308,7 +310,7 @@ class CCA(Coordination):
         if name in SOLVED and "moments_" in self.__dict__:
             self._solve()
             return self.__dict__[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return super().__getattribute__(name)  # what was not there, or refused, says so itself
 
     def _solve(self) -> None:
         """From moments of batches alone."""
