@@ -215,7 +215,21 @@ def _mix(
         np.asarray(b.toarray() if is_sparse(b) else b, dtype=np.float64) - centre
         for b, centre in zip(blocks, centres, strict=True)
     ]
-    return [sum(centred[k] @ M for k, M in parts) for parts in mixed]  # type: ignore[misc]
+    found = []
+    for parts in mixed:
+        total: Any = None
+        for k, M in parts:
+            # The transposed product of transposes: what BLAS makes of rows in C order.
+            total = blas.dgemm(
+                1.0,
+                M.T if M.flags.c_contiguous else np.asfortranarray(M.T),
+                centred[k].T,
+                beta=0.0 if total is None else 1.0,
+                c=total,
+                overwrite_c=1,
+            )
+        found.append(total.T)
+    return found
 
 
 @dataclass(frozen=True)
@@ -288,9 +302,10 @@ class _Sums:
         ready = [self._ready(i, block) for i, block in enumerate(blocks)]
         k = int(ready[0].shape[0])
         self.n += k
-        ones = np.ones(k, dtype=self.kind)
         for total, part in zip(self.sums, ready, strict=True):
-            total += np.asarray(part.sum(axis=0)).ravel() if is_sparse(part) else ones @ part
+            # Not by a product with ones: NumPy and SciPy bring a BLAS each, whose idle threads
+            # spin for a while, and taking turns between the two costs several times the work.
+            total += np.asarray(part.sum(axis=0)).ravel()
         if self.parts and self.pending + k > SINGLE_ROWS:
             self._flush()
         self.pending += k

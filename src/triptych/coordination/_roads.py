@@ -22,7 +22,7 @@ from triptych.bases import (
 from triptych.blocks import Rows, spans
 from triptych.coordination._solution import Gather, Penalties, Solution, Squares, vary
 from triptych.errors import DataError
-from triptych.linalg import CONSTANT, Array, shrinkage, standardise, thin_svd
+from triptych.linalg import CONSTANT, EPS, Array, shrinkage, standardise, thin_svd
 from triptych.moments import Columns, Moments, partial
 
 # Errors of the correlations with which "auto" is content after one pass, by type of the products.
@@ -122,7 +122,7 @@ def by_second_pass(
             mixed.append(parts)
     second = again(mixed=mixed, centres=first.means)
     if confounds is not None:
-        second, _ = partial(second, confounds)
+        second, _ = partial(_sized(first, second, names.index(confounds)), confounds)
     a, b = rest.names
     root = max(second.n - 1, 1)
     between = second.scatter(0, 1) / root
@@ -144,6 +144,21 @@ def by_second_pass(
     return Solution(
         (a, b), second.n, bases, between, columns, penalties, "refined", error, slopes, means
     )
+
+
+def _sized(first: Moments, second: Moments, c: int) -> Moments:
+    """The second pass with the rounding of the confounds' columns as large as it was stretched.
+
+    Directions that are nothing but rounding would else count as confounds of their own.
+    """
+    columns = first.columns(c)
+    _, back = whitener(first.correlation(c, c), first.error(c))
+    stretch = np.linalg.norm(back, axis=1)
+    own = np.linalg.norm(back / stretch[:, None] * columns.noise[~columns.constant], axis=1)
+    floor = max(first.n, len(stretch)) * EPS * stretch.max(initial=0.0)
+    sizes = list(second.sizes)
+    sizes[c] = np.maximum(own, floor) / stretch
+    return replace(second, sizes=tuple(sizes))
 
 
 def _whitened(moments: Moments, i: int, columns: Columns) -> tuple[Array, Array]:
