@@ -55,6 +55,7 @@ def test_constant_columns_are_seen():
     X = np.column_stack([draw(700), np.full(700, 0.1), np.zeros(700), np.full(700, 1e16)])
     columns = gather(sources(X)).columns(0)
     assert columns.constant.tolist() == [False, True, True, True]
+    assert gather(sources(X[:, [0, 2]])).columns(0).constant.tolist() == [False, True]
     halves = [gather(sources(X[part])) for part in (slice(0, 333), slice(333, None))]
     assert halves[0].merged(halves[1]).columns(0).constant.tolist() == [False, True, True, True]
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas
 
 from triptych.arrays import is_sparse
 from triptych.blocks import Rows, spans
@@ -22,8 +21,6 @@ from triptych.values import register
 
 # Float32 products pay where they are the work; below, float64 costs nothing that one would notice.
 SINGLE_WORK = 2e9
-# Rows over which float32 products are summed in float32 before they join the float64 sum.
-SINGLE_ROWS = 8192
 # Error of an entry of a correlation matrix gathered so, of unit diagonal: measured over random
 # data of 1e4 to 1e6 rows as 2e-9 and below, with a margin.
 SINGLE_NOISE = 1e-8
@@ -92,7 +89,7 @@ class Moments:
         spread = np.sqrt(variance) * self.units[i]
         size = np.hypot(self.means[i], spread)
         # What is left after subtracting the mean must exceed the rounding of what was there.
-        constant = (spread <= CONSTANT * size) | (4 * EPS * self.lost[i] > 1) | (variance == 0)
+        constant = (spread <= CONSTANT * size) | (64 * EPS * self.lost[i] > 1) | (variance == 0)
         spread = np.where(constant, 1.0, spread)
         noise = np.where(constant, 0.0, self.sizes[i] / spread)
         return Columns(self.means[i], spread, constant, noise)
@@ -215,21 +212,7 @@ def _mix(
         np.asarray(b.toarray() if is_sparse(b) else b, dtype=np.float64) - centre
         for b, centre in zip(blocks, centres, strict=True)
     ]
-    found = []
-    for parts in mixed:
-        total: Any = None
-        for k, M in parts:
-            # The transposed product of transposes: what BLAS makes of rows in C order.
-            total = blas.dgemm(
-                1.0,
-                M.T if M.flags.c_contiguous else np.asfortranarray(M.T),
-                centred[k].T,
-                beta=0.0 if total is None else 1.0,
-                c=total,
-                overwrite_c=1,
-            )
-        found.append(total.T)
-    return found
+    return [sum(centred[k] @ M for k, M in parts) for parts in mixed]  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -241,12 +224,14 @@ class _Pilot:
         unit: Powers of two near the spread, (p,).
         plain: Whether all units are 1.
         sparse: Whether blocks stay sparse.
+        bare: Whether nothing is subtracted or divided, so that blocks need no copy.
     """
 
     shift: Array
     unit: Array
     plain: bool
     sparse: bool
+    bare: bool
 
     @classmethod
     def of(cls, source: Rows) -> _Pilot:
@@ -262,6 +247,7 @@ class _Pilot:
             mean = mean.astype(np.float32).astype(np.float64)
         shift = np.where(low == high, some[0], mean)
         spread = ((some - shift) / size).std(axis=0) * size
+        near = bool((np.abs(shift) <= spread).all())  # no mean that products would drown in
         spread = np.where(np.isfinite(spread) & (spread > 0), spread, size)
         shift = np.where(np.isfinite(shift), shift, 0.0)
         exponent = np.rint(np.log2(spread))
@@ -269,13 +255,14 @@ class _Pilot:
         unit = np.exp2(exponent) if far else np.ones_like(spread)
         # Uncentred products are safe where no mean is large against its spread.
         thin = source.sparse and bool((np.abs(shift) <= 10 * spread).all())
-        if thin:
+        bare = near and not far
+        if thin or bare:
             shift = np.zeros_like(shift)
-        return cls(shift, unit, not far, thin)
+        return cls(shift, unit, not far, thin, bare)
 
     @classmethod
     def none(cls, width: int) -> _Pilot:
-        return cls(np.zeros(width), np.ones(width), True, False)
+        return cls(np.zeros(width), np.ones(width), True, False, True)
 
 
 class _Sums:
@@ -286,14 +273,9 @@ class _Sums:
         self.kind: type[np.floating[Any]] = np.float32 if single else np.float64
         widths = [len(p.shift) for p in pilots]
         self.pairs = [(i, j) for i in range(len(widths)) for j in range(i, len(widths))]
-        # Fortran order is what BLAS adds into without a copy.
-        self.products = [np.zeros((widths[i], widths[j]), order="F") for i, j in self.pairs]
-        self.parts = (
-            [np.zeros((widths[i], widths[j]), np.float32, order="F") for i, j in self.pairs]
-            if single
-            else []
-        )
-        self.pending = 0
+        self.products = [np.zeros((widths[i], widths[j])) for i, j in self.pairs]
+        # Products of a block, in its type; pairs of one shape share them.
+        self.scratch: dict[tuple[int, ...], NDArray[Any]] = {}
         self.sums = [np.zeros(width) for width in widths]
         self.n = 0
         self.buffers: list[NDArray[Any] | None] = [None] * len(pilots)
@@ -303,14 +285,9 @@ class _Sums:
         k = int(ready[0].shape[0])
         self.n += k
         for total, part in zip(self.sums, ready, strict=True):
-            # Not by a product with ones: NumPy and SciPy bring a BLAS each, whose idle threads
-            # spin for a while, and taking turns between the two costs several times the work.
             total += np.asarray(part.sum(axis=0)).ravel()
-        if self.parts and self.pending + k > SINGLE_ROWS:
-            self._flush()
-        self.pending += k
         for at, (i, j) in enumerate(self.pairs):
-            self._product(at, ready[i], ready[j], i == j)
+            self._product(at, ready[i], ready[j])
 
     def _ready(self, i: int, block: Any) -> Any:
         pilot = self.pilots[i]
@@ -320,6 +297,8 @@ class _Sums:
         values = np.asarray(block.toarray() if is_sparse(block) else block)
         if values.dtype.kind not in "f" or values.dtype.itemsize > 8:
             values = values.astype(np.float64)
+        if pilot.bare and values.dtype == self.kind and values.flags.c_contiguous:
+            return values
         held = self.buffers[i]
         if held is None or len(held) < len(values):
             held = self.buffers[i] = np.empty(values.shape, dtype=self.kind)
@@ -329,38 +308,25 @@ class _Sums:
             out /= pilot.unit.astype(self.kind)
         return out
 
-    def _product(self, at: int, a: Any, b: Any, same: bool) -> None:
+    def _product(self, at: int, a: Any, b: Any) -> None:
+        total = self.products[at]
         if is_sparse(a) or is_sparse(b):
             found = a.T @ b if is_sparse(a) else (b.T @ a).T
-            self.products[at] += found.toarray() if is_sparse(found) else found
+            total += found.toarray() if is_sparse(found) else found
             return
-        into = self.parts[at] if self.parts else self.products[at]
-        name = "s" if self.parts else "d"
-        if same:
-            syrk = getattr(blas, f"{name}syrk")
-            syrk(1.0, a.T, beta=1.0, c=into, overwrite_c=1)  # the upper triangle
-        else:
-            gemm = getattr(blas, f"{name}gemm")
-            gemm(1.0, a.T, b.T, beta=1.0, c=into, trans_b=1, overwrite_c=1)
-
-    def _flush(self) -> None:
-        for total, part in zip(self.products, self.parts, strict=True):
-            total += part
-            part.fill(0)
-        self.pending = 0
+        if total.shape not in self.scratch:
+            self.scratch[total.shape] = np.empty(total.shape, dtype=self.kind)
+        # NumPy's own BLAS, as everywhere in this pass: SciPy brings another, and threads of the
+        # one that wait spin for a while in the way of the other's.
+        total += np.matmul(a.T, b, out=self.scratch[total.shape])
 
     def moments(self, names: tuple[str, ...], rounding: Sequence[float]) -> Moments:
-        if self.parts:
-            self._flush()
-        self.parts = []
-        self.buffers = []
+        self.scratch, self.buffers = {}, []
         n = max(self.n, 1)
         off = [total / n for total in self.sums]  # of the mean from the pilot's
         lost, scatters = [], []
         for at, (i, j) in enumerate(self.pairs):
             S = self.products[at]
-            if i == j and not (self.pilots[i].sparse):
-                _mirror(S)
             if i == j:
                 before = np.diag(S).copy()
             for low in range(0, len(S), 256):  # in strips: no second matrix
@@ -387,15 +353,6 @@ class _Sums:
             tuple(lost),
             tuple(sizes),
         )
-
-
-def _mirror(S: Array) -> None:
-    """Fill the lower triangle from the upper, in strips."""
-    for low in range(0, len(S), 256):
-        high = min(low + 256, len(S))
-        corner = S[low:high, low:high]
-        S[low:high, low:high] = np.triu(corner) + np.triu(corner, 1).T
-        S[high:, low:high] = S[low:high, high:].T
 
 
 def partial(moments: Moments, name: str) -> tuple[Moments, Mapping[str, Array]]:

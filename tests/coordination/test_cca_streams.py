@@ -109,7 +109,7 @@ def test_a_batch_that_does_not_fit_is_named():
         CCA().fit(iter([good, {"a": good["a"], "c": good["b"]}]))
     holes = good["b"].copy()
     holes[4, 2] = np.nan
-    with pytest.raises(DataError, match="batch 2: modality 'b'.*NaN at row 4, column 2"):
+    with pytest.raises(DataError, match=r"batch 2: modality 'b'.*NaN at row 4, column 2"):
         CCA().fit(iter([good, {**good, "b": holes}]))
     with pytest.raises(DataError, match="gave no batch"):
         CCA().fit(iter([]))
@@ -222,7 +222,7 @@ def test_sparse_columns_stay_sparse(monkeypatch):
     assert_same(two, whole)
     thin = X["a"].copy()
     thin.data[5] = np.nan
-    with pytest.raises(DataError, match="'a'.*NaN at row"):
+    with pytest.raises(DataError, match=rmatch="'a'.*NaN at row"):
         CCA().fit({**X, "a": thin})
     far = {"a": csr_array(full["a"] + 1e6), "b": X["b"]}  # sparse by name only
     np.testing.assert_allclose(CCA().fit(far).correlations_, whole.correlations_, atol=1e-8)
@@ -260,7 +260,7 @@ def test_dask_arrays_that_cannot_be_read_are_named():
         CCA().fit({"a": unknown, "b": X["b"][:30]})
     holes = X["a"].copy()
     holes[41, 2] = np.nan
-    with pytest.raises(DataError, match="'a'.*NaN at row 41, column 2"):
+    with pytest.raises(DataError, match=rmatch="'a'.*NaN at row 41, column 2"):
         CCA().fit({"a": da.from_array(holes, chunks=(25, 5)), "b": X["b"]})
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.linalg import blas
 
 from triptych.arrays import is_sparse
 from triptych.bases import Basis, Penalty
@@ -122,7 +121,7 @@ class _Strips:
     def products(self) -> tuple[Array, float]:
         """Z Z^T (n, n) with Z over the root of n - 1, and what a shrinkage learns from rows."""
         n = self.n
-        K = np.zeros((n, n), order="F")
+        K, scratch = np.zeros((n, n)), np.empty((n, n))
         rows, fourth = np.zeros(n), 0.0
         eps = (
             max(float(np.finfo(self.held.dtype).eps), EPS) if self.held.dtype.kind == "f" else EPS
@@ -150,8 +149,7 @@ class _Strips:
             rows += squares.sum(axis=1)
             fourth += float(np.einsum("np,np->", squares, squares))
             Z /= np.sqrt(n - 1)
-            blas.dsyrk(1.0, Z.T, beta=1.0, c=K, trans=1, overwrite_c=1)
-        K = np.triu(K) + np.triu(K, 1).T
+            K += np.matmul(Z, Z.T, out=scratch)
         return K, float(np.sum(rows**2)) - fourth
 
     def back(self, V: Array) -> Array:
