@@ -1,11 +1,12 @@
 """Linear CCA: time, memory and error beside the products no solver can avoid, and beside peers.
 
-Run: python benchmarks/speed/cca.py WHICH [repeats]
+Run: python benchmarks/speed/cca.py WHICH [repeats]; "peers" after it adds peers to 200k.
 WHICH is one of 10k, 100k-float32, 100k-float64, 200k-float32, 200k-float64, wide, condition,
 single, file, dask. The limit (X^T X, Y^T Y, X^T Y; for wide data X X^T, Y Y^T) is timed in the
 same process as ours; all sides interleave, with two threads each. Peers of other versions of
-NumPy run in their own environments (``benchmarks/rivals.py``). ``file`` writes 8 GB into the folder
-for temporary files and takes it away again; ``dask`` needs the package distributed.
+NumPy run in their own environments (``benchmarks/rivals.py``). ``file`` writes 8 GB into the
+folder TRIPTYCH_SCRATCH (or that for temporary files) and takes it away again; ``dask`` needs the
+package distributed.
 """
 
 import math
@@ -119,9 +120,8 @@ def condition(repeats: int) -> None:
             error = np.abs(
                 model.all_correlations_[: len(rho)] - rho[: len(model.all_correlations_)]
             ).max()
-            print(
-                f"| 1e{power} | {solver}: {model.solver_} | {error:.1e} | {model.error_bound_:.1e} |"
-            )
+            bound = f"{error:.1e} | {model.error_bound_:.1e}"
+            print(f"| 1e{power} | {solver}: {model.solver_} | {bound} |")
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(2, 100_000, 256))
     bend = np.linalg.qr(rng.normal(size=(256, 256)))[0]
@@ -130,9 +130,8 @@ def condition(repeats: int) -> None:
         limit, fit = _in_turn(
             [lambda A=A: _products(A, Y), lambda A=A: CCA().fit({"a": A, "b": Y})], repeats
         )
-        print(
-            f"\n100,000 × 256 × 256 at condition 1e{power}: {fit / limit:.2f} × the limit ({limit:.2f} s)"
-        )
+        ratio = f"{fit / limit:.2f} × the limit ({limit:.2f} s)"
+        print(f"\n100,000 × 256 × 256 float64 at condition 1e{power}: {ratio}")
 
 
 def single(repeats: int) -> None:
@@ -157,17 +156,15 @@ def single(repeats: int) -> None:
             exact = CCA(solver="refined").fit({"a": A.astype(float), "b": Y.astype(float)})
             model = CCA().fit({"a": A, "b": Y})
             error = np.abs(model.correlations_ - exact.correlations_).max()
-            print(
-                f"| {n:,} × {p} × {p} float32, {name} | {model.solver_} | {error:.1e} | {model.error_bound_:.1e} |"
-            )
+            bound = f"{model.solver_} | {error:.1e} | {model.error_bound_:.1e}"
+            print(f"| {n:,} × {p} × {p} float32, {name} | {bound} |")
     X, Y = (side.astype(float) for side in draw(20_000, 64, 64, "float64"))
     far = X + 1e6
     exact = CCA(solver="svd").fit({"a": far - 1e6, "b": Y})  # exact: both are the same numbers
     model = CCA().fit({"a": far, "b": Y})
     error = np.abs(model.correlations_ - exact.correlations_).max()
-    print(
-        f"| 20,000 × 64 × 64 float64, mean 1e6 | {model.solver_} | {error:.1e} | {model.error_bound_:.1e} |"
-    )
+    bound = f"{model.solver_} | {error:.1e} | {model.error_bound_:.1e}"
+    print(f"| 20,000 × 64 × 64 float64, mean 1e6 | {bound} |")
 
 
 def _products(X: Any, Y: Any) -> None:
@@ -195,9 +192,10 @@ def file(_: int) -> None:
 
     n, part = 4_000_000, 400_000
     X, Y = draw(part, 256, 256, "float32")
-    CCA().fit({"a": X[:50_000], "b": Y[:50_000]})
+    held = {"a": X, "b": Y}
+    CCA().fit({m: v[:50_000] for m, v in held.items()})
     memory = statistics.median(
-        measured(lambda: (CCA().fit({"a": X, "b": Y}), None)[1])["seconds"] for _ in range(3)
+        measured(lambda: (CCA().fit(held), None)[1])["seconds"] for _ in range(3)
     )
     with tempfile.TemporaryDirectory(dir=os.environ.get("TRIPTYCH_SCRATCH")) as folder:
         for name, side in (("a", X), ("b", Y)):
@@ -207,17 +205,17 @@ def file(_: int) -> None:
                 out[low] += low / n  # so that no two parts are the same
             out.flush()
             del out
-        small = CCA().fit({"a": X, "b": Y}).correlations_[0]
+        small = CCA().fit(held).correlations_[0]
+        held.clear()
         del X, Y, side
         maps = {m: np.load(f"{folder}/{m}.npy", mmap_mode="r") for m in "ab"}
         record = measured(lambda: float(CCA().fit(maps).correlations_[0]))
     print(f"\n4,000,000 × (256 + 256) float32 from files ({heading()})\n")
     print("| | rows / s | extra MiB | first correlation |\n| --- | --- | --- | --- |")
     print(f"| {part:,} rows in memory | {part / memory:,.0f} | | {small:.6f} |")
-    print(
-        f"| {n:,} rows from files | {n / record['seconds']:,.0f} | {record['mib']:.0f} | {record['value']:.6f} |"
-    )
-    print(f"\n{n / record['seconds'] / (part / memory):.2f} of the rate in memory")
+    rate = n / record["seconds"]
+    print(f"| {n:,} rows from files | {rate:,.0f} | {record['mib']:.0f} | {record['value']:.6f} |")
+    print(f"\n{rate / (part / memory):.2f} of the rate in memory")
 
 
 def cluster(_: int) -> None:
@@ -234,7 +232,8 @@ def cluster(_: int) -> None:
     lazy = {"a": da.from_array(X, chunks=(13_000, 50)), "b": da.from_array(Y, chunks=(20_000, 96))}
     whole = CCA().fit({"a": X, "b": Y}).correlations_
     print(
-        f"\nDask, 100,000 × 128 × 96 ({heading()})\n\n| | seconds | largest difference |\n| --- | --- | --- |"
+        f"\nDask, 100,000 × 128 × 96 ({heading()})\n\n"
+        "| | seconds | largest difference |\n| --- | --- | --- |"
     )
     start = time.perf_counter()
     threads = CCA().fit(lazy).correlations_
@@ -246,9 +245,8 @@ def cluster(_: int) -> None:
         for solver in ("auto", "refined"):
             start = time.perf_counter()
             found = CCA(solver=solver).fit(lazy).correlations_
-            print(
-                f"| LocalCluster, 2 workers, {solver} | {time.perf_counter() - start:.2f} | {np.abs(found - whole).max():.1e} |"
-            )
+            seconds, apart = time.perf_counter() - start, np.abs(found - whole).max()
+            print(f"| LocalCluster, 2 workers, {solver} | {seconds:.2f} | {apart:.1e} |")
 
 
 def main() -> None:

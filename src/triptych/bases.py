@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack
 
 from triptych.linalg import EPS, Array
 
@@ -74,24 +73,30 @@ def by_cholesky(C: Array, penalty: Penalty, noise: float) -> Basis | None:
         C: Correlation matrix (p, p).
         penalty: What is added.
         noise: Error of its entries. The error of the correlations is this times the norm of the
-            inverse, which is estimated from the factor.
+            inverse, which is estimated from the factor by power steps.
     """
-    A = np.array(C, order="F")
-    A *= penalty.keep
+    A = penalty.keep * C
     A[np.diag_indices_from(A)] += penalty.add
-    norm = float(np.abs(A).sum(axis=0).max())
-    R, info = lapack.dpotrf(A, lower=0, clean=1, overwrite_a=1)
-    if info != 0:
+    try:
+        # NumPy's LAPACK throughout: threads of SciPy's own would wait, spinning, in its way.
+        T = np.triu(np.linalg.inv(np.linalg.cholesky(A)).T)  # A = R^T R, T = R^-1
+    except np.linalg.LinAlgError:
         return None
-    rcond, info = lapack.dpocon(R, norm)
-    if info != 0 or not rcond > len(C) * EPS:
+    inverse = _largest(T)
+    if not inverse * len(C) * EPS < 1:
         return None
-    T, info = lapack.dtrtri(R, lower=0, overwrite_c=1)
-    if info != 0:
-        return None
-    return Basis(
-        C, T, lambda turn, seen: (T @ turn, seen), len(C), noise * penalty.keep / (rcond * norm)
-    )
+    return Basis(C, T, lambda turn, seen: (T @ turn, seen), len(C), noise * penalty.keep * inverse)
+
+
+def _largest(T: Array, steps: int = 12) -> float:
+    """The largest eigenvalue of T T^T, by power steps from its longest row; 1.5 for the start."""
+    v = T[np.argmax(np.einsum("ij,ij->i", T, T))]
+    size = 0.0
+    for _ in range(steps):
+        v = v / np.linalg.norm(v)
+        v = T.T @ (T @ v)
+        size = float(np.linalg.norm(v))
+    return 1.5 * size
 
 
 def by_singular_values(s: Array, Vt: Array, penalty: Penalty, error: float) -> Basis:

@@ -191,7 +191,7 @@ def test_memory_mapped_files(tmp_path):
     assert_same(CCA().fit(some), CCA().fit({m: v[rows] for m, v in X.items()}), tolerance=1e-14)
     writable = {m: np.load(tmp_path / f"{m}.npy", mmap_mode="r+") for m in X}
     writable["a"][17, 3] = np.inf
-    with pytest.raises(DataError, match="'a'.*infinity at row 17, column 3"):
+    with pytest.raises(DataError, match=r"'a'.*infinity at row 17, column 3"):
         CCA().fit(writable)
     # Changes to a private map exist in memory only, and reading must not lose them.
     private = {m: np.load(tmp_path / f"{m}.npy", mmap_mode="c") for m in X}
@@ -222,7 +222,7 @@ def test_sparse_columns_stay_sparse(monkeypatch):
     assert_same(two, whole)
     thin = X["a"].copy()
     thin.data[5] = np.nan
-    with pytest.raises(DataError, match=rmatch="'a'.*NaN at row"):
+    with pytest.raises(DataError, match=r"'a'.*NaN at row"):
         CCA().fit({**X, "a": thin})
     far = {"a": csr_array(full["a"] + 1e6), "b": X["b"]}  # sparse by name only
     np.testing.assert_allclose(CCA().fit(far).correlations_, whole.correlations_, atol=1e-8)
@@ -260,7 +260,7 @@ def test_dask_arrays_that_cannot_be_read_are_named():
         CCA().fit({"a": unknown, "b": X["b"][:30]})
     holes = X["a"].copy()
     holes[41, 2] = np.nan
-    with pytest.raises(DataError, match=rmatch="'a'.*NaN at row 41, column 2"):
+    with pytest.raises(DataError, match=r"'a'.*NaN at row 41, column 2"):
         CCA().fit({"a": da.from_array(holes, chunks=(25, 5)), "b": X["b"]})
 
 
