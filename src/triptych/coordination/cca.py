@@ -3,55 +3,36 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from triptych.arrays import check_choice, check_number, is_sparse
 from triptych.bases import Penalty
-from triptych.contracts.method import Capabilities, Coordination, Data
-from triptych.coordination import _reading, _roads
+from triptych.contracts.method import Capabilities, Data
+from triptych.coordination import _reading
+from triptych.coordination._batches import FromBatches
 from triptych.coordination._choice import SOLVERS, solve
 from triptych.coordination._solution import Solution
 from triptych.errors import (
-    CapabilityError,
     DataError,
     DegenerateDataWarning,
     ModalityError,
     ParameterError,
 )
-from triptych.features import Features, fit_features
+from triptych.features import Features
 from triptych.linalg import fixed_signs, standardise
 from triptych.modalities import Modalities, make_parts
-from triptych.moments import Moments
 
 # Finite, and so that (n - 1) times it is finite too.
 MOST = 1e150
 # A first correlation that unrelated data of this size would show, from which on fit warns.
 INFLATED = 0.8
-SOLVED = (
-    "correlations_",
-    "all_correlations_",
-    "weights_",
-    "loadings_",
-    "cross_loadings_",
-    "explained_variance_",
-    "redundancy_",
-    "means_",
-    "rank_",
-    "n_samples_",
-    "solver_",
-    "error_bound_",
-    "chance_correlation_",
-    "shrinkage_",
-    "confound_weights_",
-)
 
 
-class CCA(Coordination):
+class CCA(FromBatches):
     r"""Directions of two modalities whose projections correlate most.
 
     .. math:: \max_{A,B} \mathrm{tr}(A^T \Sigma_{12} B) \quad
@@ -162,8 +143,24 @@ class CCA(Coordination):
         streams=True,
     )
     _looks_in_fit: ClassVar[bool] = True
+    _solved: ClassVar[tuple[str, ...]] = (
+        "correlations_",
+        "all_correlations_",
+        "weights_",
+        "loadings_",
+        "cross_loadings_",
+        "explained_variance_",
+        "redundancy_",
+        "means_",
+        "rank_",
+        "n_samples_",
+        "solver_",
+        "error_bound_",
+        "chance_correlation_",
+        "shrinkage_",
+        "confound_weights_",
+    )
     features_: dict[str, Features]
-    moments_: Moments
     correlations_: NDArray[np.float64]
     all_correlations_: NDArray[np.float64]
     weights_: dict[str, NDArray[np.float64]]
@@ -214,134 +211,6 @@ class CCA(Coordination):
             raise ParameterError('solver="randomized" needs n_components, how many to look for.')
 
     # -- learning --------------------------------------------------------------------------
-
-    def fit(
-        self,
-        X: Data | Iterator[Data],
-        y: ArrayLike | None = None,
-        *,
-        validation: Any = None,
-    ) -> Self:
-        """Learn from paired modalities, or from an iterator of batches of them, read once.
-
-        Args:
-            X: Modalities, or a dict of them, n >= 2 rows; or an iterator (a generator, ``iter`` of
-                a list) that gives them batch by batch: the same names and widths each time, any
-                number of rows, n >= 2 together. Texts need all rows at once.
-            y: Not used.
-            validation: Checked, and not used.
-
-        Returns:
-            self
-
-        Raises:
-            DataError: The data cannot be used; names the modality and the row, and the batch.
-            ParameterError: A parameter has a value that cannot be used.
-        """
-        for name in ("moments_", *SOLVED):
-            self.__dict__.pop(name, None)
-        if not isinstance(X, Iterator):
-            return super().fit(X, y, validation=validation)
-        for name in ("names_in_", "kinds_", "features_"):
-            self.__dict__.pop(name, None)
-        try:
-            batches = 0
-            for batches, batch in enumerate(X, 1):
-                self._read(batch, batches)
-            if not batches:
-                raise DataError("fit: the iterator gave no batch.")
-            self._solve()
-        except Exception:
-            for name in ("names_in_", "kinds_", "features_", "moments_", *SOLVED):
-                self.__dict__.pop(name, None)
-            raise
-        return self
-
-    def partial_fit(self, X: Data, y: ArrayLike | None = None) -> Self:
-        """Learn from more rows; what was read stays as moments, and batches are not kept.
-
-        The correlations are solved for when first asked for, so errors of ``n_components`` show
-        then; batches may be of any size >= 1.
-
-        Args:
-            X: Modalities of the names and widths of the first batch.
-            y: Not used.
-
-        Returns:
-            self
-
-        Raises:
-            CapabilityError: After ``fit``, which keeps no moments to add to; or of texts.
-        """
-        if hasattr(self, "names_in_") and "moments_" not in self.__dict__:
-            raise CapabilityError(
-                "partial_fit goes on from partial_fit or from fit of an iterator; fit of arrays "
-                "keeps no moments. Start with clone(model).partial_fit(...)."
-            )
-        self._read(X, None)
-        return self
-
-    def _read(self, X: Data, batch: int | None) -> None:
-        """Add the moments of a batch; a batch that is refused changes nothing."""
-        self._check_parameters()
-        if self.solver not in ("auto", "cholesky"):
-            raise ParameterError(
-                f'solver: batches are read once, which "auto" and "cholesky" can; got '
-                f"{self.solver!r}."
-            )
-        where = "" if batch is None else f"batch {batch}: "
-        try:
-            data, found = _reading.batch_moments(
-                X, self.confounds, getattr(self, "kinds_", None), type(self).__name__
-            )
-        except (DataError, CapabilityError) as error:
-            raise type(error)(f"{where}{error}") from None
-        before = self.__dict__.get("moments_")
-        if before is None:
-            self._check_names(data.names)
-            self.names_in_, self.kinds_ = data.names, data.kinds
-            self.features_ = fit_features(data)
-        self.moments_ = found if before is None else before.merged(found)
-        for name in SOLVED:
-            self.__dict__.pop(name, None)
-
-    def __getattr__(self, name: str) -> Any:
-        # After partial_fit, what is solved for is solved when first asked for.
-        if name in SOLVED and "moments_" in self.__dict__:
-            self._solve()
-            return self.__dict__[name]
-        return super().__getattribute__(name)  # what was not there, or refused, says so itself
-
-    def _solve(self) -> None:
-        """From moments of batches alone."""
-        moments = self.moments_
-        if moments.n < 2:
-            raise DataError(f"CCA needs 2 rows with both modalities; got {moments.n}.")
-
-        def unread(*_: Any) -> float:
-            raise ParameterError(
-                'shrinkage: "auto" reads rows twice, which batches cannot be; give a number.'
-            )
-
-        take = partial(_roads.from_moments, moments, self._penalty, unread, self.confounds)
-        found = take(self.solver)
-        if found is None:
-            found = take("eigen")
-            assert found is not None
-            if found.error > 1e-6:
-                warnings.warn(
-                    f"CCA: columns that nearly depend on one another, and one pass over rows "
-                    f"leaves an error of the correlations of up to {found.error:.1g}; directions "
-                    "below it are left out. Fit data that can be read twice, or set a ridge.",
-                    DegenerateDataWarning,
-                    stacklevel=4,
-                )
-        self._learn(found)
-
-    def _learnt(self) -> dict[str, Any]:
-        if "moments_" in self.__dict__ and "correlations_" not in self.__dict__:
-            self._solve()
-        return super()._learnt()
 
     def _gate_fit(self, X: Data) -> Modalities:
         return _reading.gate(X, self.confounds, super()._gate_fit)
