@@ -77,7 +77,7 @@ class Modalities:
     _kinds: dict[str, Kind]
     _rows: NDArray[np.intp] | slice | None
     _n: int
-    _look = True  # whether values are looked at for NaN when the container is made
+    _look = True  # whether arrays are looked at for NaN when the container is made
 
     def __init__(
         self,
@@ -120,7 +120,8 @@ class Modalities:
             listed = ", ".join(f"{name!r} {n}" for name, n in lengths.items())
             raise ShapeError(f"every modality must have the same number of rows; got {listed}.")
         for name, values in store.items():
-            if self._look and not is_lazy(values) and forms_[name].form != "text":
+            looked = self._look or isinstance(values, list)
+            if looked and not is_lazy(values) and forms_[name].form != "text":
                 _check_values(name, values, masks[name])
         for mask in masks.values():
             mask.flags.writeable = False

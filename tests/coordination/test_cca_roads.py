@@ -370,3 +370,13 @@ def test_bad_parameters_are_named():
         CCA(solver="randomized").fit(X)
     with pytest.raises(ParameterError, match="confounds: expected the name"):
         CCA(confounds=3).fit(X)
+
+
+def test_warnings_point_at_the_line_that_asked():
+    X = pair(12)
+    with pytest.warns(DegenerateDataWarning) as heard:
+        CCA().fit(X)
+        CCA().fit(iter([X]))
+        _ = CCA().partial_fit(X).correlations_
+    assert len(heard) == 3
+    assert {warning.filename for warning in heard} == {__file__}

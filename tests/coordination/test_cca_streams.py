@@ -1,5 +1,7 @@
 """CCA of rows that come in batches, from files, sparse, or by Dask: one answer by all roads."""
 
+import random
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, random_array
@@ -269,8 +271,28 @@ def test_two_workers_give_the_same():
     da = pytest.importorskip("dask.array")
     X = pair(500)
     lazy = {m: da.from_array(v, chunks=(120, -1)) for m, v in X.items()}
-    cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
-    )
-    with cluster, distributed.Client(cluster):
-        assert_same(CCA().fit(lazy), CCA().fit(X))
+    before = random.getstate()  # the cluster draws from it
+    try:
+        cluster = distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+        )
+        with cluster, distributed.Client(cluster):
+            assert_same(CCA().fit(lazy), CCA().fit(X))
+    finally:
+        random.setstate(before)
+
+
+def test_sequences_with_nan_are_named():
+    frames = [np.ones((3, 2)) * k for k in range(6)]
+    frames[4][1, 0] = np.nan
+    with pytest.raises(DataError, match=r"'a'.*NaN at row 4"):
+        CCA().fit({"a": frames, "b": np.arange(6.0)[:, None]})
+    images = np.random.default_rng(0).normal(size=(6, 1, 2, 2))
+    images[3, 0, 1, 1] = np.inf
+    with pytest.raises(DataError, match=r"'a'.*infinity at row 3"):
+        CCA().fit({"a": images, "b": np.arange(6.0)[:, None]})
+    wide = np.random.default_rng(0).normal(size=(6, 30))
+    wide[2, 7] = np.nan
+    for solver in ("svd", "dual", "randomized"):
+        with pytest.raises(DataError, match=r"'a'.*NaN at row 2, column 7"):
+            CCA(1, ridge=1.0, solver=solver).fit({"a": wide, "b": np.arange(6.0)[:, None]})

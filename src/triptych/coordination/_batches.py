@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -11,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from triptych.contracts.method import Coordination, Data
 from triptych.coordination import _reading, _roads
-from triptych.coordination._solution import Penalties, Solution
-from triptych.errors import CapabilityError, DataError, DegenerateDataWarning, ParameterError
+from triptych.coordination._solution import Penalties, Solution, warn
+from triptych.errors import CapabilityError, DataError, ParameterError
 from triptych.features import fit_features
 from triptych.moments import Moments
 
@@ -150,12 +149,10 @@ class FromBatches(Coordination):
             found = take("eigen")
             assert found is not None
             if found.error > 1e-6:
-                warnings.warn(
+                warn(
                     f"CCA: columns that nearly depend on one another, and one pass over rows "
                     f"leaves an error of the correlations of up to {found.error:.1g}; directions "
-                    "below it are left out. Fit data that can be read twice, or set a ridge.",
-                    DegenerateDataWarning,
-                    stacklevel=4,
+                    "below it are left out. Fit data that can be read twice, or set a ridge."
                 )
         self._learn(found)
 

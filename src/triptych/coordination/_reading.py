@@ -77,7 +77,7 @@ class Reading:
 
     def looked_at(self) -> list[Rows]:
         """The sources, once no NaN or infinity is among their numbers."""
-        self._refuse()
+        self.refuse()
         return self.sources
 
     def _rows(self, name: str) -> Rows:
@@ -96,13 +96,10 @@ class Reading:
         read = self._gather_lazily if self.lazy else self._gather
         found = read(**how)
         if not found.finite:
-            self._refuse()
+            self.refuse()
             found = read(**{**how, "single": False})  # a square overflowed float32
         if not found.finite:
-            raise DataError(
-                f"modalities {list(self.names)}: numbers so far apart in size that their squares "
-                "overflow; rescale the columns or leave out what is too large."
-            )
+            raise overflow(self.names)
         return found
 
     def _gather(self, **how: Any) -> Moments:
@@ -151,7 +148,7 @@ class Reading:
                 found.append((blocks, readers, None if keep.all() else keep, int(low)))
         return found
 
-    def _refuse(self) -> None:
+    def refuse(self) -> None:
         """Name the first NaN or infinity, if there is one."""
         if self.lazy:
             dask = importlib.import_module("dask")
@@ -178,6 +175,14 @@ class Reading:
                 dense = np.asarray(block.toarray() if is_sparse(block) else block)
                 row, column = (int(i) for i in np.argwhere(~np.isfinite(dense))[0])
                 refuse_not_finite(source.name, dense[row, column], int(index[row]), (column,))
+
+
+def overflow(names: Sequence[str]) -> DataError:
+    """All numbers are finite, and what follows from them is not."""
+    return DataError(
+        f"modalities {list(names)}: numbers so far apart in size that their squares overflow; "
+        "rescale the columns or leave out what is too large."
+    )
 
 
 def batch_moments(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from triptych.bases import Basis, Penalty
-from triptych.errors import DataError
+from triptych.errors import DataError, DegenerateDataWarning
 from triptych.linalg import Array
 from triptych.moments import Columns, Moments
 
@@ -103,3 +105,11 @@ def vary(name: str, columns: Columns) -> Columns:
     if columns.constant.all():
         raise DataError(f"modality {name!r}: every column is constant, so nothing correlates.")
     return columns
+
+
+def warn(text: str) -> None:
+    """A warning that points at the line of the user, however deep we are."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("triptych."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, DegenerateDataWarning, stacklevel=level)

@@ -10,13 +10,13 @@ import numpy as np
 from triptych.arrays import is_sparse
 from triptych.bases import Basis, Penalty
 from triptych.blocks import Rows
-from triptych.coordination._reading import Reading
+from triptych.coordination._reading import Reading, overflow
 from triptych.coordination._solution import Penalties, Solution, vary
 from triptych.linalg import CONSTANT, EPS, Array, shrinkage, standardise, thin_svd
 from triptych.moments import Columns
 
 # Columns that are standardised and multiplied at once.
-STRIP = 1024
+STRIP = 256
 
 
 def by_rows(reading: Reading, penalty: Penalties, confounds: str | None) -> Solution:
@@ -26,14 +26,17 @@ def by_rows(reading: Reading, penalty: Penalties, confounds: str | None) -> Solu
     for as little as their size over it.
     """
     n = reading.n
-    sources = {source.name: source for source in reading.looked_at()}
+    sources = {source.name: source for source in reading.sources}
     remove, confound_means = None, None
     if confounds is not None:
         remove, confound_means = orthonormal_confounds(sources.pop(confounds))
     columns, bases, penalties, U_of, slopes = {}, {}, {}, {}, {}
     for name, source in sources.items():
         strips = _Strips(source, remove)
-        K, squares = strips.products()
+        K = strips.products()
+        if not np.isfinite(np.trace(K)):
+            reading.refuse()
+            raise overflow(reading.names)
         columns[name] = vary(name, strips.columns)
         if remove is not None:
             slopes[name] = remove[1] @ strips.parts
@@ -42,11 +45,9 @@ def by_rows(reading: Reading, penalty: Penalties, confounds: str | None) -> Solu
         keep = values > 4 * n * EPS * values[0]
         s, U = np.sqrt(values[keep]), U[:, keep]
 
-        def learnt(
-            K: Array = K, squares: float = squares, columns: Columns = columns[name]
-        ) -> float:
-            varying = int((~columns.constant).sum())
-            return shrinkage(squares, float(np.sum(K * K)) - varying, n)
+        def learnt(K: Array = K, strips: _Strips = strips) -> float:
+            varying = int((~strips.constant).sum())
+            return shrinkage(strips.squares(), float(np.sum(K * K)) - varying, n)
 
         penalties[name] = penalty(name, learnt)
         error = (
@@ -118,45 +119,72 @@ class _Strips:
             part = self.held[:, at]
             yield at, np.asarray(part.toarray() if is_sparse(part) else part)
 
-    def products(self) -> tuple[Array, float]:
-        """Z Z^T (n, n) with Z over the root of n - 1, and what a shrinkage learns from rows."""
+    def products(self) -> Array:
+        """Z Z^T (n, n) with Z over the root of n - 1."""
         n = self.n
         K, scratch = np.zeros((n, n)), np.empty((n, n))
-        rows, fourth = np.zeros(n), 0.0
-        eps = (
-            max(float(np.finfo(self.held.dtype).eps), EPS) if self.held.dtype.kind == "f" else EPS
-        )
-        for at, part in self._strips():
+        kind = self.held.dtype
+        eps = max(float(np.finfo(kind).eps), EPS) if kind.kind == "f" else EPS
+        with np.errstate(over="ignore", invalid="ignore"):
+            for at, part in self._strips():
+                Z = self._standardised(at, part, eps)
+                K += np.matmul(Z, Z.T, out=scratch)
+        return K
+
+    def _standardised(self, at: slice, part: Any, eps: float) -> Array:
+        size: Any = 1.0
+        mean = part.mean(axis=0, dtype=np.float64)
+        Z: Array = part - mean
+        squares = np.einsum("np,np->p", Z, Z)
+        if (
+            not ((squares < 1e200) & ((squares > 1e-200) | (squares == 0))).all()
+            or ((squares == 0) & (mean != 0)).any()
+        ):
+            # Squares leave the range of float64, so columns are brought near 1 first.
             size = np.maximum(part.max(axis=0), -part.min(axis=0)).astype(np.float64)
             size = np.where(size > 0, size, 1.0)
             Z = part / size
             mean = Z.mean(axis=0)
             Z -= mean
+            squares = np.einsum("np,np->p", Z, Z)
+        before = np.sqrt(squares / (self.n - 1))
+        large = np.hypot(mean, before)
+        if self.U is not None:
+            moved = self.U.T @ Z
+            self.parts[:, at] = moved * size
+            Z -= self.U @ moved
+            Z -= self.U @ (self.U.T @ Z)
+            squares = np.einsum("np,np->p", Z, Z)
+        spread = np.sqrt(squares / (self.n - 1))
+        # What the confounds leave of a column must exceed what was rounded when they went.
+        constant = spread <= np.where(
+            self.U is None, CONSTANT * large, np.maximum(100 * CONSTANT * before, 8 * eps * large)
+        )
+        spread = np.where(constant, 1.0, spread)
+        self.means[at], self.constant[at] = mean * size, constant
+        self.spreads[at] = np.where(constant, 1.0, spread * size)
+        self.noise[at] = np.where(constant, 0.0, eps * large / spread)
+        Z /= spread * np.sqrt(self.n - 1)
+        Z[:, constant] = 0.0
+        return Z
+
+    def squares(self) -> float:
+        """What a shrinkage learns from rows."""
+        rows, fourth = np.zeros(self.n), 0.0
+        for at, part in self._strips():
+            Z = part - self.means[at]
             if self.U is not None:
-                moved = self.U.T @ Z
-                self.parts[:, at] = moved * size
-                Z -= self.U @ moved
                 Z -= self.U @ (self.U.T @ Z)
-            spread = np.sqrt(np.einsum("np,np->p", Z, Z) / (n - 1))
-            constant = spread <= (CONSTANT if self.U is None else 100 * CONSTANT)
-            spread = np.where(constant, 1.0, spread)
-            self.means[at], self.constant[at] = mean * size, constant
-            self.spreads[at] = np.where(constant, 1.0, spread * size)
-            self.noise[at] = np.where(constant, 0.0, eps / spread)
-            Z /= spread
-            Z[:, constant] = 0.0
-            squares = Z * Z
-            rows += squares.sum(axis=1)
-            fourth += float(np.einsum("np,np->", squares, squares))
-            Z /= np.sqrt(n - 1)
-            K += np.matmul(Z, Z.T, out=scratch)
-        return K, float(np.sum(rows**2)) - fourth
+            Z /= self.spreads[at]
+            Z[:, self.constant[at]] = 0.0
+            each = Z * Z
+            rows += each.sum(axis=1)
+            fourth += float(np.einsum("np,np->", each, each))
+        return float(np.sum(rows**2)) - fourth
 
     def back(self, V: Array) -> Array:
         """Z^T V, (p', e) of the columns that vary, for vectors V (n, e) over rows."""
         found = np.zeros((self.width, V.shape[1]))
-        # Sums over rows of V take the means off without a centred copy; V is centred up to
-        # rounding already, and large means would show it.
         if self.U is not None:
             V = V - self.U @ (self.U.T @ V)
         for at, part in self._strips():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -15,10 +14,9 @@ from triptych.contracts.method import Capabilities, Data
 from triptych.coordination import _reading
 from triptych.coordination._batches import FromBatches
 from triptych.coordination._choice import SOLVERS, solve
-from triptych.coordination._solution import Solution
+from triptych.coordination._solution import Solution, warn
 from triptych.errors import (
     DataError,
-    DegenerateDataWarning,
     ModalityError,
     ParameterError,
 )
@@ -315,7 +313,7 @@ class CCA(FromBatches):
             )
         else:
             return
-        warnings.warn(text, DegenerateDataWarning, stacklevel=5)
+        warn(text)
 
     # -- using -----------------------------------------------------------------------------
 
