@@ -6,8 +6,10 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from triptych.bases import Basis, Penalty
 from triptych.errors import DataError, DegenerateDataWarning
@@ -59,29 +61,30 @@ class Solution:
         K = a.inner.T @ self.between if a.inner.ndim == 2 else a.inner[:, None] * self.between
         K = K @ b.inner if b.inner.ndim == 2 else K * b.inner
         P, rho, Qt = np.linalg.svd(K, full_matrices=False)
+        del K
         turns = (P[:, :width], Qt[:width].T)
-        places = [basis.place(turn) for basis, turn in zip((a, b), turns, strict=True)]
-        owns = [basis.own(at) for basis, at in zip((a, b), places, strict=True)]
-        norms = [
-            np.sqrt(np.einsum("kd,kd->d", at, own)) for at, own in zip(places, owns, strict=True)
-        ]
-        across = [self.between @ places[1] / norms[1], self.between.T @ places[0] / norms[0]]
+        places, owns = [], []
+        for basis, turn in zip((a, b), turns, strict=True):
+            at = basis.place(turn)
+            own = basis.own(at)
+            norm = np.sqrt(np.einsum("kd,kd->d", at, own))
+            places.append(at / norm)
+            owns.append(own / norm)
         parts = {}
         for i, name in enumerate(self.names):
-            basis = self.bases[name]
-            seen = np.hstack([owns[i] / norms[i], across[i]])
-            weights, products = basis.expand(turns[i], seen)
+            other = places[1 - i]
+            seen = np.hstack([owns[i], (self.between if i == 0 else self.between.T) @ other])
+            weights, products = self.bases[name].expand(turns[i], seen)
             if self.lifts is not None:
                 own, cross = self.lifts[name]
-                other = places[1 - i] / norms[1 - i]
-                products = np.hstack([own @ (places[i] / norms[i]), cross @ other])
+                products = np.hstack([own @ places[i], cross @ other])
             parts[name] = Part.of(self.columns[name], weights, products)
+            del seen, weights, products
         scale = np.prod([np.sqrt(self.penalties[name].keep) for name in self.names])
         return np.clip(rho * scale, 0.0, 1.0), parts
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """What one modality has of d components, each (p, d): see the attributes of CCA."""
 
     weights: Array
@@ -93,11 +96,20 @@ class Part:
         """From weights (p', d) and products (p', 2 d) of the columns that vary."""
         d = weights.shape[1]
         kept = ~columns.constant
-        full = np.zeros((len(kept), d))
-        full[kept] = weights / columns.spreads[kept][:, None]
-        both = np.zeros((len(kept), 2 * d))
-        both[kept] = np.clip(products, -1.0, 1.0)
+        np.clip(products, -1.0, 1.0, out=products)
+        full = weights / columns.spreads[kept][:, None]
+        if not kept.all():
+            full, both = _spread(full, kept), _spread(products, kept)
+        else:
+            both = products
         return cls(full, both[:, :d], both[:, d:])
+
+
+def _spread(rows: Array, kept: NDArray[np.bool_]) -> Array:
+    """The rows of the columns that vary among all, 0 elsewhere."""
+    out = np.zeros((len(kept), rows.shape[1]))
+    out[kept] = rows
+    return out
 
 
 def vary(name: str, columns: Columns) -> Columns:

@@ -277,9 +277,12 @@ class CCA(FromBatches):
         self.error_bound_, self.chance_correlation_ = found.error, chance
         self.all_correlations_, self.correlations_ = rho, rho[:width].copy()
         self.means_ = {name: columns.means for name, columns in found.columns.items()}
-        self.weights_ = {name: part.weights * signs for name, part in parts.items()}
-        self.loadings_ = {name: part.loadings * signs for name, part in parts.items()}
-        self.cross_loadings_ = {name: part.cross * signs for name, part in parts.items()}
+        for part in parts.values():
+            for values in part:
+                values *= signs
+        self.weights_ = {name: part.weights for name, part in parts.items()}
+        self.loadings_ = {name: part.loadings for name, part in parts.items()}
+        self.cross_loadings_ = {name: part.cross for name, part in parts.items()}
         varying = {name: ~found.columns[name].constant for name in (a, b)}
         self.explained_variance_ = {
             name: np.mean(self.loadings_[name][varying[name]] ** 2, axis=0) for name in (a, b)
