@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from triptych.arrays import check_choice, check_number, is_sparse
 from triptych.bases import Penalty
+from triptych.contracts.linear import CanonicalInference
 from triptych.contracts.method import Capabilities, Data
 from triptych.coordination import _reading
 from triptych.coordination._batches import FromBatches
@@ -30,7 +31,7 @@ MOST = 1e150
 INFLATED = 0.8
 
 
-class CCA(FromBatches):
+class CCA(CanonicalInference, FromBatches):
     r"""Directions of two modalities whose projections correlate most.
 
     .. math:: \max_{A,B} \mathrm{tr}(A^T \Sigma_{12} B) \quad
