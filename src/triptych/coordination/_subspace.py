@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def by_subspace(
         bases[name] = Basis(
             Y.T @ Y,
             np.ones(d),
-            lambda turn, seen, V=V: (V @ turn, seen),
+            partial(_weights, V),
             min(reading.n - 1, table.width),
             min(bound, 1.0),
         )
@@ -115,6 +116,10 @@ def by_subspace(
         confound_means,
         lifts,
     )
+
+
+def _weights(V: Array, turn: Array, seen: Array) -> tuple[Array, Array]:
+    return V @ turn, seen
 
 
 @dataclass(frozen=True)
