@@ -17,7 +17,17 @@ PACKAGE = "triptych"
 SOURCE = Path(triptych.__file__).parent
 
 FLOORS = (
-    {"errors", "arrays", "folders", "lazy", "linalg", "neighbours", "seeding", "values"},
+    {
+        "errors",
+        "arrays",
+        "folders",
+        "lazy",
+        "linalg",
+        "neighbours",
+        "seeding",
+        "similarity",
+        "values",
+    },
     {"modalities", "dataset", "files", "splits", "datasets"},
     {"features", "nn", "losses"},
     {"training"},

@@ -1,0 +1,260 @@
+"""Kernel CCA for many rows: features that approximate a kernel, and their moments by blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triptych.arrays import row_chunks
+from triptych.errors import DataError, ParameterError
+from triptych.linalg import EPS
+from triptych.similarity import Kernel, pairwise
+from triptych.values import register
+
+Array = NDArray[Any]
+# Entries of one block of features: 32 MB in single precision.
+BLOCK_ENTRIES = 8_000_000
+# Landmarks whose kernel the others explain to this share of the largest are left out.
+DROP = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-13}
+
+
+class Columns(NamedTuple):
+    """Rows of one modality, read when needed.
+
+    Args:
+        name: The modality.
+        n: Rows.
+        width: Columns p.
+        read: Gives rows (b, p) as numbers for a slice.
+    """
+
+    name: str
+    n: int
+    width: int
+    read: Callable[[slice], Array]
+
+
+@register
+@dataclass(frozen=True)
+class KernelColumns:
+    """Features k(x, z_j) of rows x for rows z_j that are kept.
+
+    Args:
+        rows: Rows z, shape (M, p).
+        kernel: The kernel; ``None`` where a function of the user's is given to
+            :meth:`transform`.
+    """
+
+    rows: Array
+    kernel: Kernel | None = None
+
+    def transform(self, columns: Array, function: Callable[..., Any] | None = None) -> Array:
+        """Kernel of rows (n, p) with those kept, shape (n, M)."""
+        kernel = self.kernel or function
+        assert kernel is not None
+        return pairwise(kernel, columns, self.rows)
+
+
+@register
+@dataclass(frozen=True)
+class FourierFeatures:
+    """Random features sqrt(2 / M) cos(w_j·x + b_j), whose products approximate a kernel.
+
+    Args:
+        frequencies: w, shape (p, M).
+        phases: b, shape (M,), in [0, 2 pi).
+    """
+
+    frequencies: Array
+    phases: Array
+
+    def transform(self, columns: Array, function: Callable[..., Any] | None = None) -> Array:
+        """Features of rows (n, p), shape (n, M)."""
+        angles = columns @ self.frequencies
+        angles += self.phases
+        np.cos(angles, out=angles)
+        angles *= angles.dtype.type(np.sqrt(2 / len(self.phases)))
+        return angles
+
+
+def draw_fourier(
+    kernel: Kernel, width: int, n_features: int, dtype: Any, draw: np.random.Generator
+) -> FourierFeatures:
+    """Random Fourier features of a kernel that depends on x - y alone.
+
+    Args:
+        kernel: ``rbf`` (frequencies are normal) or ``laplacian`` (Cauchy), with its numbers.
+        width: Columns p.
+        n_features: M.
+        dtype: Of the features. Frequencies of a Laplacian have no variance, so their phases need
+            double precision in any case.
+        draw: Generator.
+
+    Raises:
+        ParameterError: Another kernel.
+
+    References:
+        Rahimi and Recht 2007, "Random features for large-scale kernel machines", alg. 1.
+    """
+    if kernel.name == "rbf":
+        assert kernel.width is not None
+        frequencies = draw.standard_normal((width, n_features)) / kernel.width
+    elif kernel.name == "laplacian":
+        frequencies = draw.standard_cauchy((width, n_features)) * kernel.gamma
+        dtype = np.float64
+    else:
+        raise ParameterError(
+            f"approximation 'fourier' is for kernels of x - y, 'rbf' and 'laplacian'; got "
+            f"{kernel.name!r}. Take 'nystroem'."
+        )
+    phases = draw.uniform(0, 2 * np.pi, n_features)
+    return FourierFeatures(frequencies.astype(dtype), phases.astype(dtype))
+
+
+def landmark_factor(name: str, K: Array, dtype: Any) -> tuple[NDArray[np.intp], Array]:
+    """Landmarks worth keeping, and what makes their kernel columns orthonormal features.
+
+    Args:
+        name: Modality, for errors.
+        K: Kernel of the landmarks with themselves, float64, shape (M, M).
+        dtype: Of the features that will be made with it.
+
+    Returns:
+        Indices (r,) of the landmarks kept, and an upper triangular T (r, r): for kernel columns C
+        (n, r), C T (C T)^T is the Nyström approximation.
+    """
+    from scipy.linalg.lapack import dpstrf, dtrtri
+
+    largest = float(K.diagonal().max())
+    if not largest > 0:
+        raise DataError(f"modality {name!r}: the kernel is 0 for every row.")
+    L, pivots, rank, _ = dpstrf(K, tol=DROP[np.dtype(dtype)] * largest, lower=1)
+    T, _ = dtrtri(np.asfortranarray(np.tril(L[:rank, :rank])), lower=1)
+    return (pivots[:rank] - 1).astype(np.intp), np.asfortranarray(T.T)
+
+
+class Moments(NamedTuple):
+    """Means and second moments about them, float64, of the features of two modalities.
+
+    Args:
+        means: Two of shape (M,).
+        own: Two of shape (M, M), divided by n - 1.
+        cross: Shape (M1, M2), divided by n - 1.
+    """
+
+    means: tuple[Array, Array]
+    own: tuple[Array, Array]
+    cross: Array
+
+
+def moments(
+    sides: tuple[Columns, Columns], features: Mapping[str, Callable[[Array], Array]], most: int
+) -> Moments:
+    """Moments of features in one pass; memory for two blocks of features, whatever n.
+
+    Products within a block are in the precision of the features, sums over blocks in double. A
+    first block's means are taken off before, so that little cancels in the end.
+
+    Args:
+        sides: The two modalities, of the same n rows.
+        features: By modality, from rows (b, p) to features (b, M).
+        most: The larger M.
+    """
+    n = sides[0].n
+    shift: list[Array] = []
+    total: list[Array] = []
+    own: list[Array] = []
+    cross: Array = np.empty(0)
+    for part in row_chunks(n, max(256, BLOCK_ENTRIES // most)):
+        blocks = [features[side.name](side.read(part)) for side in sides]
+        first = not shift
+        if first:
+            shift = [block.mean(axis=0) for block in blocks]
+        for block, mean in zip(blocks, shift, strict=True):
+            block -= mean
+        products = [block.T @ block for block in blocks]  # (M, M) by one half: BLAS syrk
+        both = blocks[0].T @ blocks[1]
+        sums = [block.sum(axis=0, dtype=np.float64) for block in blocks]
+        if first:
+            total, own = sums, [product.astype(np.float64) for product in products]
+            cross = both.astype(np.float64)
+            continue
+        for kept, more in zip((*total, *own, cross), (*sums, *products, both), strict=True):
+            kept += more
+    rest = [t / n for t in total]
+    for square, left, right in ((own[0], 0, 0), (own[1], 1, 1), (cross, 0, 1)):
+        square -= n * np.outer(rest[left], rest[right])
+        square /= n - 1
+    means = [mean.astype(np.float64) + r for mean, r in zip(shift, rest, strict=True)]
+    return Moments((means[0], means[1]), (own[0], own[1]), cross)
+
+
+class Linear(NamedTuple):
+    """Canonical directions of features.
+
+    Args:
+        left: Weights (M1, d) of the centred features.
+        right: Weights (M2, d).
+        correlations: Shape (d,), falling.
+        rank: The two numerical ranks.
+    """
+
+    left: Array
+    right: Array
+    correlations: Array
+    rank: tuple[int, int]
+
+
+def solve_moments(found: Moments, ridges: tuple[float, float], d: int) -> Linear:
+    """Ridge CCA from moments: SVD of the whitened cross moment.
+
+    Args:
+        found: Moments.
+        ridges: Added to the variance of every direction of the feature space.
+        d: Components, at most the smaller rank.
+    """
+    from scipy.linalg import eigh
+
+    left, right = (_whitening(S, r) for S, r in zip(found.own, ridges, strict=True))
+    rank = (left.shape[1], right.shape[1])
+    T = left.T @ found.cross @ right  # (r1, r2)
+    if 8 * d < min(T.shape):
+        # A few leading eigenvectors cost a fifth of all; the root halves the digits of small rho.
+        wide = T.shape[0] > T.shape[1]
+        S = T.T @ T if wide else T @ T.T
+        squares, P = eigh(S, subset_by_index=(len(S) - d, len(S) - 1), overwrite_a=True)
+        rho = np.sqrt(np.clip(squares[::-1], 0, 1))
+        P = P[:, ::-1]
+        if len(rho) and rho[-1] > 1e-4:
+            other = (T if wide else T.T) @ P / rho
+            P, Q = (other, P) if wide else (P, other)
+            return Linear(left @ P, right @ Q, rho, rank)
+    P, rho, Qt = np.linalg.svd(T, full_matrices=False)
+    return Linear(left @ P[:, :d], right @ Qt[:d].T, np.clip(rho[:d], 0, 1), rank)
+
+
+def _whitening(S: Array, ridge: float) -> Array:
+    """B (M, r) with B^T (S + ridge) B = I; a Cholesky factor where the ridge makes it safe."""
+    from scipy.linalg.lapack import dpotrf, dtrtri
+
+    size = float(np.trace(S))
+    if ridge > 1e-10 * size:
+        padded = S.copy()
+        padded[np.diag_indices(len(S))] += ridge
+        L, info = dpotrf(padded.T, lower=1, overwrite_a=1)
+        if info == 0:
+            inverse: Array = dtrtri(L, lower=1, overwrite_c=1)[0].T
+            return inverse
+    values, vectors = np.linalg.eigh(S)
+    keep = values > len(S) * EPS * max(values[-1], 0.0)
+    whitened: Array = vectors[:, keep] / np.sqrt(values[keep] + ridge)
+    return whitened
+
+
+def blocks_of(n: int, width: int) -> Iterator[slice]:
+    """Slices of rows whose kernel with ``width`` others takes about 64 MB."""
+    return row_chunks(n, max(16, BLOCK_ENTRIES // max(width, 1)))
