@@ -12,6 +12,7 @@ from triptych.lazy import attribute
 _EXPORTS = {
     "CCA": "cca",
     "CLIP": "clip",
+    "KernelCCA": "kernel_cca",
 }
 
 __all__ = list(_EXPORTS)

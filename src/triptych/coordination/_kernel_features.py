@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,13 +29,13 @@ class Columns(NamedTuple):
         name: The modality.
         n: Rows.
         width: Columns p.
-        read: Gives rows (b, p) as numbers for a slice.
+        read: Gives rows (b, p) as numbers, for a slice or indices.
     """
 
     name: str
     n: int
     width: int
-    read: Callable[[slice], Array]
+    read: Callable[[Any], Array]
 
 
 @register
@@ -73,25 +73,28 @@ class FourierFeatures:
     phases: Array
 
     def transform(self, columns: Array, function: Callable[..., Any] | None = None) -> Array:
-        """Features of rows (n, p), shape (n, M)."""
-        angles = columns @ self.frequencies
+        """Features of rows (n, p), shape (n, M), in the precision of the frequencies."""
+        angles: Array = columns.astype(self.phases.dtype, copy=False) @ self.frequencies
         angles += self.phases
         np.cos(angles, out=angles)
         angles *= angles.dtype.type(np.sqrt(2 / len(self.phases)))
         return angles
 
+    def cast(self, dtype: Any) -> FourierFeatures:
+        """The same in another precision."""
+        return FourierFeatures(self.frequencies.astype(dtype), self.phases.astype(dtype))
+
 
 def draw_fourier(
-    kernel: Kernel, width: int, n_features: int, dtype: Any, draw: np.random.Generator
+    name: str, kernel: Kernel | None, width: int, n_features: int, draw: np.random.Generator
 ) -> FourierFeatures:
     """Random Fourier features of a kernel that depends on x - y alone.
 
     Args:
+        name: Modality, for errors.
         kernel: ``rbf`` (frequencies are normal) or ``laplacian`` (Cauchy), with its numbers.
         width: Columns p.
         n_features: M.
-        dtype: Of the features. Frequencies of a Laplacian have no variance, so their phases need
-            double precision in any case.
         draw: Generator.
 
     Raises:
@@ -100,19 +103,17 @@ def draw_fourier(
     References:
         Rahimi and Recht 2007, "Random features for large-scale kernel machines", alg. 1.
     """
-    if kernel.name == "rbf":
-        assert kernel.width is not None
+    if kernel is not None and kernel.width is not None and kernel.name == "rbf":
         frequencies = draw.standard_normal((width, n_features)) / kernel.width
-    elif kernel.name == "laplacian":
+    elif kernel is not None and kernel.gamma is not None and kernel.name == "laplacian":
         frequencies = draw.standard_cauchy((width, n_features)) * kernel.gamma
-        dtype = np.float64
     else:
         raise ParameterError(
-            f"approximation 'fourier' is for kernels of x - y, 'rbf' and 'laplacian'; got "
-            f"{kernel.name!r}. Take 'nystroem'."
+            "approximation 'fourier' is for kernels of x - y, 'rbf' and 'laplacian'; modality "
+            f"{name!r} has {'a function' if kernel is None else repr(kernel.name)}. Take "
+            "'nystroem'."
         )
-    phases = draw.uniform(0, 2 * np.pi, n_features)
-    return FourierFeatures(frequencies.astype(dtype), phases.astype(dtype))
+    return FourierFeatures(frequencies, draw.uniform(0, 2 * np.pi, n_features))
 
 
 def landmark_factor(name: str, K: Array, dtype: Any) -> tuple[NDArray[np.intp], Array]:
@@ -255,6 +256,22 @@ def _whitening(S: Array, ridge: float) -> Array:
     return whitened
 
 
-def blocks_of(n: int, width: int) -> Iterator[slice]:
-    """Slices of rows whose kernel with ``width`` others takes about 64 MB."""
-    return row_chunks(n, max(16, BLOCK_ENTRIES // max(width, 1)))
+def nystroem(
+    rows: Array, function: Callable[..., Any], turn: Array, dtype: Any
+) -> Callable[[Array], Array]:
+    """Features of rows (b, p), shape (b, r): their kernel with the landmarks, made orthonormal.
+
+    Args:
+        rows: Landmarks (r, p).
+        function: The kernel.
+        turn: What :func:`landmark_factor` gave, (r, r).
+        dtype: Of the features.
+    """
+    landmarks, upper = rows.astype(dtype), turn.astype(dtype)
+
+    def features(columns: Array) -> Array:
+        K = pairwise(function, columns.astype(dtype, copy=False), landmarks)
+        found: Array = K.astype(dtype, copy=False) @ upper
+        return found
+
+    return features
