@@ -13,7 +13,13 @@ from triptych.arrays import check_choice, check_number, is_sparse, row_chunks
 from triptych.contracts.method import Capabilities, Coordination
 from triptych.coordination import _kernel_dual as dual
 from triptych.coordination import _kernel_features as primal
-from triptych.errors import DataError, DegenerateDataWarning, ParameterError, ShapeError
+from triptych.coordination._kernel_checks import (
+    check_square,
+    make_symmetric,
+    require_finite,
+    require_psd,
+)
+from triptych.errors import DataError, DegenerateDataWarning, ParameterError
 from triptych.features import fit_features
 from triptych.linalg import EPS, fixed_signs
 from triptych.modalities import Modalities, make_parts
@@ -154,7 +160,7 @@ class KernelCCA(Coordination):
         given = {name: _of("kernel", self.kernel, name, names) for name in names}
         for name in names:
             if given[name] == PRECOMPUTED:
-                _check_square(name, X)
+                check_square(name, X)
         both = np.all(np.stack(list(X.present.values())), axis=0)
         if both.sum() < 2:
             raise DataError(f"KernelCCA needs 2 rows with both modalities; got {int(both.sum())}.")
@@ -218,18 +224,17 @@ class KernelCCA(Coordination):
                 maps[side.name] = primal.KernelColumns(rows, kernels[side.name])
             eps = EPS
             if kernels[side.name] is None:
-                eps = _symmetric(side.name, K, rows.dtype if precomputed else np.dtype("f8"))
-            _require_finite(side.name, K)
+                eps = make_symmetric(side.name, K, rows.dtype if precomputed else np.dtype("f8"))
+            require_finite(side.name, K)
             K, columns = dual.centre(K)
             size = float(K.trace()) / n
-            if not size > 10 * EPS * float(np.abs(columns).max()):
+            if abs(size) <= 10 * EPS * float(np.abs(columns).max()):
                 raise DataError(
-                    f"modality {side.name!r}: the centred kernel is 0 or has a negative trace; "
-                    "expected rows that differ and a positive semi-definite kernel."
+                    f"modality {side.name!r}: the centred kernel is 0: rows are equal."
                 )
-            K /= size  # the mean of its diagonal becomes 1, so that no product overflows
             if kernels[side.name] is None:
-                _require_psd(side.name, K, eps)
+                require_psd(side.name, K, eps)
+            K /= size  # the mean of its diagonal becomes 1, so that no product overflows
             matrices.append(K)
             means.append(columns)
             sizes.append(size)
@@ -317,9 +322,9 @@ class KernelCCA(Coordination):
             with np.errstate(over="ignore", invalid="ignore"):
                 K = pairwise(function, rows)
             if kernel is None:
-                eps = _symmetric(name, K, K.dtype)
-                _require_psd(name, K / (K.trace() / len(K) or 1.0), eps)
-            _require_finite(name, K)
+                eps = make_symmetric(name, K, K.dtype)
+                require_psd(name, K, eps)
+            require_finite(name, K)
             kept, turn = primal.landmark_factor(name, K, dtype)
             maps[name] = primal.KernelColumns(rows[kept], kernel)
             turns[name] = turn
@@ -327,7 +332,7 @@ class KernelCCA(Coordination):
         widest = max(len(t) if t is not None else self.n_features for t in turns.values())
         found = primal.moments((sides[0], sides[1]), make, widest)
         for side, own in zip(sides, found.own, strict=True):
-            _require_finite(side.name, own)
+            require_finite(side.name, own)
             if not np.trace(own) > EPS:
                 raise DataError(f"modality {side.name!r}: every row has the same features.")
         d = self.n_components or 10
@@ -372,7 +377,7 @@ class KernelCCA(Coordination):
             found: NDArray[Any] = mapped.transform(
                 rows.astype(np.float64, copy=False), given if callable(given) else None
             )
-        _require_finite(name, found)
+        require_finite(name, found)
         return found
 
     def _score(self, X: Modalities, y: Any) -> float:
@@ -422,53 +427,3 @@ def _learnt(given: Given, side: primal.Columns, seed: int) -> Kernel | None:
 
 def _dense(columns: Any) -> NDArray[Any]:
     return np.asarray(columns.toarray() if is_sparse(columns) else columns)
-
-
-def _check_square(name: str, X: Modalities) -> None:
-    kind = X.kind(name)
-    if kind.form == "vector" and kind.shape == (len(X),):
-        return
-    shape = (len(X), *kind.shape)
-    raise ShapeError(
-        f"modality {name!r}: a precomputed kernel is square, each row with each row; got {shape}. "
-        "Where rows were taken, as a cross-validated search does, the same columns must be: give "
-        "the rows themselves and name the kernel."
-    )
-
-
-def _require_finite(name: str, K: NDArray[Any]) -> None:
-    if not np.isfinite(K).all():
-        raise DataError(
-            f"modality {name!r}: the kernel overflows or is not a number. Scale the columns, or "
-            "give the kernel a larger width or a smaller gamma or degree."
-        )
-
-
-def _symmetric(name: str, K: Array, dtype: np.dtype[Any]) -> float:
-    """Make a user's kernel exactly symmetric; its rounding, as a share of the largest entry."""
-    eps = float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
-    _require_finite(name, K)
-    gap = np.abs(K - K.T)
-    if gap.max() > 1e3 * eps * np.abs(K).max():
-        i, j = np.unravel_index(int(gap.argmax()), K.shape)
-        raise DataError(
-            f"modality {name!r}: a kernel is symmetric; got {K[i, j]:g} for rows {i} and {j} and "
-            f"{K[j, i]:g} the other way round."
-        )
-    K += K.T.copy()
-    K /= 2
-    return eps
-
-
-def _require_psd(name: str, K: Array, eps: float) -> None:
-    """A kernel whose diagonal has mean 1 and that a shift beyond rounding makes positive."""
-    shifted = K.copy()
-    shifted[np.diag_indices(len(K))] += 1e3 * eps * len(K)
-    try:
-        np.linalg.cholesky(shifted)
-    except np.linalg.LinAlgError:
-        values = np.linalg.eigvalsh(K)
-        raise DataError(
-            f"modality {name!r}: the kernel is not positive semi-definite; its smallest "
-            f"eigenvalue is {values[0] / values[-1]:.3g} of its largest."
-        ) from None
