@@ -187,14 +187,15 @@ class Queue:
 
     Args:
         seconds: No step is begun after so many.
+        folder: Where records stand.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.until = time.monotonic() + seconds
+    def __init__(self, seconds: float, folder: Path = WORK) -> None:
+        self.until, self.folder = time.monotonic() + seconds, folder
 
     def step(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The record of a step."""
-        path = WORK / f"{name}.json"
+        path = self.folder / f"{name}.json"
         if path.exists():
             record: dict[str, Any] = json.loads(path.read_text())
             return record

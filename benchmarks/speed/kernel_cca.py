@@ -13,10 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 HERE = Path(__file__).resolve().parent
-WIDTH = 10.0  # near the median heuristic of these rows
 KINDS: dict[str, dict[str, Any]] = {
     "exact": {"n": 2000, "p": 100, "d": 10, "ridge": 1e-3, "dtype": "float64"},
     "fourier": {
@@ -38,16 +35,6 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def draw(n: int, p: int, dtype: str) -> dict[str, np.ndarray]:
-    """Two modalities with five latents in common, bent in the second."""
-    rng = np.random.default_rng(0)
-    z = rng.normal(size=(n, 5))
-    return {
-        "x": (z @ rng.normal(size=(5, p)) + rng.normal(size=(n, p))).astype(dtype),
-        "y": (np.tanh(z) @ rng.normal(size=(5, p)) + rng.normal(size=(n, p))).astype(dtype),
-    }
-
-
 def main() -> None:
     """Interleave, and print a table."""
     sys.path.insert(0, str(HERE.parent))
@@ -58,11 +45,8 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
-    sizes = {
-        **KINDS[given.kind],
-        "kind": given.kind,
-        "width": WIDTH * np.sqrt(sizes_of(given.kind)),
-    }
+    sizes = {**KINDS[given.kind], "kind": given.kind}
+    sizes["width"] = sizes["p"] ** 0.5  # about half the median distance of these rows
     with ExitStack() as stack:
 
         def side(name: str, script: str, environment: str | None = None) -> Rival:
@@ -93,11 +77,6 @@ def main() -> None:
             f"| {name} | {t.seconds:.3f} | {t.cpu:.2f} | {t.seconds / limit:.2f} | "
             f"{t.seconds / mine:.2f} | {t.mib:.0f} | {t.spread:.2f} |"
         )
-
-
-def sizes_of(kind: str) -> float:
-    """Columns over those at which the width is WIDTH."""
-    return float(KINDS[kind]["p"]) / 100
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """Kernel CCA of mvlearn: KMCCA with all singular values kept."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
 def prepare(**given: Any) -> dict[str, Callable[[], Any]]:
     """Piece ``fit``: (1 - r) K² + r K, with r where the ridge beside the variance is ours."""
-    from kernel_cca import draw
     from mvlearn.embed import KMCCA
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    from kernel_rows import draw
 
     X = list(draw(given["n"], given["p"], given["dtype"]).values())
     weight = given["ridge"] * (given["n"] - 1)

@@ -1,13 +1,17 @@
 """Kernel CCA of cca-zoo."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
 def prepare(**given: Any) -> dict[str, Callable[[], Any]]:
-    """Piece ``fit``: (1 - c) K² / (n - 1) + c K, whose ridge beside the variance is c / (1 - c)."""
+    """Piece ``fit``: (1 - c) K² / (n - 1) + c K, so that our ridge is c / (1 - c)."""
     from cca_zoo.nonparametric import KCCA
-    from kernel_cca import draw
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    from kernel_rows import draw
 
     X = list(draw(given["n"], given["p"], given["dtype"]).values())
     share = given["ridge"] / (1 + given["ridge"])
