@@ -261,6 +261,11 @@ def test_functions_and_precomputed_kernels_are_the_same_as_names():
     require_same(called.transform(new), named.transform(new), 1e-9)
     given = KernelCCA(2, kernel="precomputed").fit({m: k(X[m], X[m]) for m, k in kernels.items()})
     rows = {m: k(new[m], X[m]) for m, k in kernels.items()}
+    single = {m: k(X[m], X[m]).astype(np.float32) for m, k in kernels.items()}
+    single["a"] *= 1 + 1e-7 * np.random.default_rng(0).normal(size=(60, 60)).astype(np.float32)
+    found = KernelCCA(2, kernel="precomputed").fit(single).correlations_
+    # Rounding of 1e-7 beside a ridge of 1e-2.
+    np.testing.assert_allclose(found, named.correlations_, atol=1e-5)
     require_same(given.transform(rows), named.transform(new), 1e-9)
     assert given.score(rows) == pytest.approx(named.score(new))
     mixed = KernelCCA(2, kernel={"a": "precomputed", "b": kernels["b"]})

@@ -12,6 +12,10 @@ from triptych.modalities import Modalities
 
 Array = NDArray[np.float64]
 
+# As shares of the largest entry and of the trace; kernels are often stored in single precision.
+ASYMMETRY = 1e-5
+NEGATIVE = 1e-7
+
 
 def check_square(name: str, X: Modalities) -> None:
     """Refuse a precomputed kernel that does not have one column for each row."""
@@ -35,12 +39,16 @@ def require_finite(name: str, K: NDArray[Any]) -> None:
         )
 
 
-def make_symmetric(name: str, K: Array, dtype: np.dtype[Any]) -> float:
-    """Make a user's kernel exactly symmetric; its rounding, as a share of the largest entry."""
-    eps = float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
+def make_symmetric(name: str, K: Array) -> None:
+    """Refuse a kernel that is not symmetric to rounding in single precision; make it exactly so.
+
+    Args:
+        name: The modality.
+        K: Shape (n, n); written into.
+    """
     require_finite(name, K)
     gap = np.abs(K - K.T)
-    if gap.max() > 1e3 * eps * np.abs(K).max():
+    if gap.max() > ASYMMETRY * np.abs(K).max():
         i, j = np.unravel_index(int(gap.argmax()), K.shape)
         raise DataError(
             f"modality {name!r}: a kernel is symmetric; got {K[i, j]:g} for rows {i} and {j} and "
@@ -48,19 +56,17 @@ def make_symmetric(name: str, K: Array, dtype: np.dtype[Any]) -> float:
         )
     K += K.T.copy()
     K /= 2
-    return eps
 
 
-def require_psd(name: str, K: Array, eps: float) -> None:
-    """Refuse a kernel with an eigenvalue that is negative beyond its rounding.
+def require_psd(name: str, K: Array) -> None:
+    """Refuse a kernel with an eigenvalue that is negative beyond rounding in single precision.
 
     Args:
         name: The modality.
         K: Symmetric, shape (n, n).
-        eps: Rounding of one entry, as a share of the largest.
     """
     shifted = K.copy()
-    shifted[np.diag_indices(len(K))] += 1e3 * eps * max(abs(float(K.trace())), 1e-300)
+    shifted[np.diag_indices(len(K))] += NEGATIVE * max(abs(float(K.trace())), 1e-300)
     try:
         np.linalg.cholesky(shifted)
     except np.linalg.LinAlgError:

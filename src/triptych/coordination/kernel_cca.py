@@ -212,19 +212,18 @@ class KernelCCA(Coordination):
         maps: dict[str, primal.KernelColumns] = {}
         matrices, means, sizes = [], [], []
         for side in sides:
-            rows = side.read(slice(None))
+            rows = side.read(slice(None)).astype(np.float64, copy=False)
             precomputed = given[side.name] == PRECOMPUTED
             if precomputed:
-                K = np.array(rows[:, fitted], dtype=np.float64)
+                K = rows[:, fitted]
                 maps[side.name] = primal.KernelColumns(fitted)
             else:
                 function: Any = kernels[side.name] or given[side.name]
                 with np.errstate(over="ignore", invalid="ignore"):
-                    K = pairwise(function, rows).astype(np.float64)
+                    K = pairwise(function, rows)
                 maps[side.name] = primal.KernelColumns(rows, kernels[side.name])
-            eps = EPS
             if kernels[side.name] is None:
-                eps = make_symmetric(side.name, K, rows.dtype if precomputed else np.dtype("f8"))
+                make_symmetric(side.name, K)
             require_finite(side.name, K)
             K, columns = dual.centre(K)
             size = float(K.trace()) / n
@@ -233,7 +232,7 @@ class KernelCCA(Coordination):
                     f"modality {side.name!r}: the centred kernel is 0: rows are equal."
                 )
             if kernels[side.name] is None:
-                require_psd(side.name, K, eps)
+                require_psd(side.name, K)
             K /= size  # the mean of its diagonal becomes 1, so that no product overflows
             matrices.append(K)
             means.append(columns)
@@ -268,18 +267,19 @@ class KernelCCA(Coordination):
                 return leading
         spectra = [dual.spectrum(matrix) for matrix in K]
         rank = {side.name: len(s.values) for side, s in zip(sides, spectra, strict=True)}
+        d = self._width(rank, n, max(c) > 0)
+        return dual.solve_by_spectra(spectra[0], spectra[1], *c, d)
+
+    def _width(self, rank: Mapping[str, int], n: int, ridged: bool) -> int:
         forced = sum(rank.values()) - (n - 1)
-        if forced > 0 and not max(c) > 0:
+        if forced > 0 and not ridged:
             warnings.warn(
-                f"KernelCCA: without ridge the ranks {rank} of {n} centred kernels add up to {n} "
-                f"or more, so {forced} correlations are 1 for any data. Set ridge > 0.",
+                f"KernelCCA: without ridge the ranks {dict(rank)} of the centred kernels of {n} "
+                f"rows add up to {n} or more, so {forced} correlations are 1 for any data. Set "
+                "ridge > 0.",
                 DegenerateDataWarning,
                 stacklevel=6,
             )
-        d = self._width(rank, n)
-        return dual.solve_by_spectra(spectra[0], spectra[1], *c, d)
-
-    def _width(self, rank: Mapping[str, int], n: int) -> int:
         most = min(rank.values())
         if self.n_components is not None and self.n_components > most:
             raise ParameterError(
@@ -322,8 +322,8 @@ class KernelCCA(Coordination):
             with np.errstate(over="ignore", invalid="ignore"):
                 K = pairwise(function, rows)
             if kernel is None:
-                eps = make_symmetric(name, K, K.dtype)
-                require_psd(name, K, eps)
+                make_symmetric(name, K)
+                require_psd(name, K)
             require_finite(name, K)
             kept, turn = primal.landmark_factor(name, K, dtype)
             maps[name] = primal.KernelColumns(rows[kept], kernel)
@@ -338,7 +338,7 @@ class KernelCCA(Coordination):
         d = self.n_components or 10
         solved = primal.solve_moments(found, (ridges[0], ridges[1]), d)
         rank = {side.name: r for side, r in zip(sides, solved.rank, strict=True)}
-        d = self._width(rank, n)
+        d = self._width(rank, n, max(ridges) > 0)
         signs = fixed_signs(solved.left[:, :d], solved.right[:, :d])
         self.approximation_ = how
         self.kernels_, self.maps_ = dict(kernels), maps
