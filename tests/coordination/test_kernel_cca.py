@@ -359,6 +359,22 @@ def test_without_ridge_full_kernels_correlate_perfectly_and_say_so():
         KernelCCA(3, kernel="linear", ridge=0.0).fit(pair())
 
 
+def test_a_kernel_that_spans_more_than_its_digits_says_so():
+    X = pair()
+    X["b"] = X["b"] * np.linspace(1, 40, 60)[:, None]
+    kernel = {"a": "rbf", "b": Kernel("exponential", width=10.0)}
+    with pytest.warns(DegenerateDataWarning, match="'b': half of the rows have a kernel below"):
+        KernelCCA(1, kernel=kernel).fit(X)
+
+
+def test_the_span_of_landmarks_has_no_larger_correlations_than_all_rows():
+    X = pair()
+    whole = KernelCCA(3).fit(X).correlations_
+    for m in (5, 20, 40):
+        some = KernelCCA(3, approximation="nystroem", n_features=m, random_state=0).fit(X)
+        assert (some.correlations_ <= whole + 1e-9).all()
+
+
 def test_two_rows():
     model = KernelCCA(1).fit({"a": [[0.0, 1], [2, 5]], "b": [[3.0], [-1]]})
     assert np.isfinite(model.transform({"a": [[0.0, 1], [9, 9]]})["a"]).all()

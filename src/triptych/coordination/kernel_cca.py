@@ -97,7 +97,8 @@ class KernelCCA(Coordination):
     semi-definite.
 
     Warns:
-        DegenerateDataWarning: Without ridge, ranks add up to n or more.
+        DegenerateDataWarning: Without ridge, ranks add up to n or more; or the values of a kernel
+            span more than the 16 digits of a matrix of them.
 
     References:
         Hardoon et al. 2004, Neural Computation 16; Wang et al. 2016, arXiv:1602.01024, eqs. 6-8
@@ -225,6 +226,7 @@ class KernelCCA(Coordination):
             if kernels[side.name] is None:
                 make_symmetric(side.name, K)
             require_finite(side.name, K)
+            typical = float(np.median(K.diagonal()))
             K, columns = dual.centre(K)
             size = float(K.trace()) / n
             if abs(size) <= 10 * EPS * float(np.abs(columns).max()):
@@ -233,6 +235,14 @@ class KernelCCA(Coordination):
                 )
             if kernels[side.name] is None:
                 require_psd(side.name, K)
+            if 0 < typical < n * EPS * float(K.trace()):
+                warnings.warn(
+                    f"KernelCCA: modality {side.name!r}: half of the rows have a kernel below the "
+                    "rounding of the largest, so exact kernel CCA does not see them. Widen the "
+                    "kernel, scale the rows, or take approximation='nystroem'.",
+                    DegenerateDataWarning,
+                    stacklevel=5,
+                )
             K /= size  # the mean of its diagonal becomes 1, so that no product overflows
             matrices.append(K)
             means.append(columns)
