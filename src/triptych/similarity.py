@@ -24,6 +24,8 @@ Array = NDArray[Any]
 TILE_ENTRIES = 4_000_000
 # Below this share of |x|² + |y|² their difference to 2 x·y has lost too many digits.
 NEAR = {np.dtype(np.float32): 1e-2, np.dtype(np.float64): 1e-6}
+# Half squared lengths, in widths, whose rounding moves an exponent by more than a few epsilon.
+FAR = 32.0
 
 _USES: dict[str, tuple[str, ...]] = {
     "cosine": (),
@@ -348,16 +350,33 @@ def _prepared(kernel: Kernel, B: Array) -> Callable[[Array], Array]:
     if name == "laplacian":
         return lambda A: _shaped(kernel, _city_block(A, B)).astype(np.result_type(A, B))
     if name == "rbf":
-        # Divided first, so that squares of 1e200 do not overflow; centred, so that they are small.
-        middle = B.mean(axis=0) if len(B) else kind(0)
-        right = (B - middle) / kind(kernel.width)
-        return lambda A: _shaped(
-            kernel, _squared_distances((A - middle) / kind(kernel.width), right)
-        )
+        return _prepared_rbf(kernel, B)
     if name == "exponential":
         right = (B / kind(kernel.width)).T
         return lambda A: _shaped(kernel, (A / kind(kernel.width)) @ right)
     return lambda A: _shaped(kernel, A @ B.T)
+
+
+def _prepared_rbf(kernel: Kernel, B: Array) -> Callable[[Array], Array]:
+    """Rows are divided by the width first, so that squares of 1e200 do not overflow."""
+    kind = B.dtype.type
+    middle = B.mean(axis=0) if len(B) else kind(0)  # distances do not see it, squares do
+    right = (B - middle) / kind(kernel.width)
+    half = np.einsum("mp,mp->m", right, right) / 2
+    # x·y - |x|²/2 - |y|²/2 as one product: a pass over the block costs as much as its exponential.
+    joined = np.column_stack([right, np.ones_like(half), -half]).T
+
+    def block_of(A: Array) -> Array:
+        left = (A - middle) / kind(kernel.width)
+        own = np.einsum("np,np->n", left, left) / 2
+        if own.max(initial=0) + half.max(initial=0) > FAR:
+            return _shaped(kernel, _squared_distances(left, right))
+        exponent: Array = np.column_stack([left, -own, np.ones_like(own)]) @ joined
+        np.minimum(exponent, 0, out=exponent)
+        np.exp(exponent, out=exponent)
+        return exponent
+
+    return block_of
 
 
 def _checked(function: Callable[[Array, Array], ArrayLike], B: Array) -> Callable[[Array], Array]:
