@@ -171,6 +171,19 @@ def test_near_points_far_from_the_origin_keep_their_digits(dtype):
     assert found.dtype == dtype
 
 
+@pytest.mark.parametrize("spread", [1.0, 30.0])
+def test_single_precision_is_close_by_either_road(spread):
+    X, Y = (spread * v.astype(np.float32) for v in draw(n=40, p=20))
+    kernel = Kernel("rbf", width=3.0)
+    found = pairwise(kernel, X, Y)
+    assert found.dtype == np.float32
+    # Exponents up to 32 are sums of numbers that round at 6e-8 of their size.
+    np.testing.assert_allclose(
+        found, pairwise(kernel, X.astype(float), Y.astype(float)), atol=1e-5
+    )
+    assert (found <= 1).all()
+
+
 def test_median_heuristic_and_its_degenerate_rows():
     X, _ = draw(n=30)
     i, j = np.triu_indices(30, 1)

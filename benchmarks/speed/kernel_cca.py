@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("kind", choices=list(KINDS))
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--warm-up", type=int, default=1)
     given = parser.parse_args()
     sizes = {**KINDS[given.kind], "kind": given.kind}
     sizes["width"] = sizes["p"] ** 0.5  # about half the median distance of these rows
@@ -64,7 +65,7 @@ def main() -> None:
         elif given.peers and given.kind == "nystroem":
             rival = side("scikit-learn + cca-zoo", "zoo_nystroem_cca.py", "main")
             pieces["scikit-learn + cca-zoo"] = (rival, "fit")
-        found = interleave(pieces, repeats=given.repeats)
+        found = interleave(pieces, repeats=given.repeats, warm_up=given.warm_up)
     print(f"{heading()}; {sizes}\n")
     print("| work | seconds | CPU s | over the limit | over triptych | MiB | slowest / fastest |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
