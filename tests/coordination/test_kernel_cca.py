@@ -221,14 +221,21 @@ def test_moments_by_blocks_are_those_of_all_rows(monkeypatch):
 
 def test_moments_have_the_same_solution_by_either_road():
     rng = np.random.default_rng(0)
-    Z = rng.normal(size=(500, 60)) @ rng.normal(size=(60, 60))
-    S = np.cov(Z.T)
-    found = primal.Moments((np.zeros(32), np.zeros(28)), (S[:32, :32], S[32:, 32:]), S[:32, 32:])
-    few, all_ = (primal.solve_moments(found, (0.1, 0.2), d) for d in (3, 28))
-    np.testing.assert_allclose(few.correlations, all_.correlations[:3], rtol=1e-12)
-    sign = np.sign((few.left * all_.left[:, :3]).sum(axis=0))
-    np.testing.assert_allclose(few.left, sign * all_.left[:, :3], atol=1e-9)
-    np.testing.assert_allclose(few.right, sign * all_.right[:, :3], atol=1e-9)
+    n, p = 1000, 200
+    Z = rng.normal(size=(n, p)) @ rng.normal(size=(p, 2 * p))
+    S = np.cov((Z + 5 * rng.normal(size=Z.shape)).T)
+    found = primal.Moments((np.zeros(p), np.zeros(p)), (S[:p, :p], S[p:, p:]), S[:p, p:])
+    ridges = (10.0, 20.0)
+    few, every = (primal.solve_moments(found, ridges, d, rng) for d in (4, p))
+    Sa, Sb = S[:p, :p] + 10 * np.eye(p), S[p:, p:] + 20 * np.eye(p)
+    M = np.linalg.solve(Sa, S[:p, p:]) @ np.linalg.solve(Sb, S[p:, :p])
+    rho = np.sqrt(np.sort(np.linalg.eigvals(M).real)[::-1][:4])
+    for one in (few, every):
+        np.testing.assert_allclose(one.correlations[:4], rho, rtol=1e-10)
+        A, B = one.left[:, :4], one.right[:, :4]
+        np.testing.assert_allclose(A.T @ Sa @ A, np.eye(4), atol=1e-9)
+        np.testing.assert_allclose(B.T @ Sb @ B, np.eye(4), atol=1e-9)
+        np.testing.assert_allclose(A.T @ S[:p, p:] @ B, np.diag(rho), atol=1e-9)
 
 
 def test_auto_is_exact_for_few_rows_and_nystroem_for_many(monkeypatch):

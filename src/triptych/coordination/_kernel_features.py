@@ -18,6 +18,9 @@ from triptych.values import register
 Array = NDArray[Any]
 # Entries of one block of features: 32 MB in single precision.
 BLOCK_ENTRIES = 8_000_000
+# Blocks of the subspace, and the residual of squared correlations at which it is good enough.
+KRYLOV = 20
+CLOSE = 1e-10
 # Landmarks whose kernel the others explain to this share of the largest are left out.
 DROP = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-13}
 
@@ -210,50 +213,96 @@ class Linear(NamedTuple):
     rank: tuple[int, int]
 
 
-def solve_moments(found: Moments, ridges: tuple[float, float], d: int) -> Linear:
+def solve_moments(
+    found: Moments, ridges: tuple[float, float], d: int, draw: np.random.Generator
+) -> Linear:
     """Ridge CCA from moments: SVD of the whitened cross moment.
 
     Args:
         found: Moments.
         ridges: Added to the variance of every direction of the feature space.
         d: Components, at most the smaller rank.
+        draw: Generator of the first block, where few components are asked.
     """
-    from scipy.linalg import eigh
+    left, right = (_Whitening.of(S, r) for S, r in zip(found.own, ridges, strict=True))
+    rank = (left.rank, right.rank)
+    T = right.whiten(left.whiten(found.cross).T).T  # (r1, r2)
+    few = 8 * d < min(T.shape)
+    P, rho, Q = (_leading(T, d, draw) if few else None) or _all(T, d)
+    return Linear(left.weights(P), right.weights(Q), rho, rank)
 
-    left, right = (_whitening(S, r) for S, r in zip(found.own, ridges, strict=True))
-    rank = (left.shape[1], right.shape[1])
-    T = left.T @ found.cross @ right  # (r1, r2)
-    if 8 * d < min(T.shape):
-        # A few leading eigenvectors cost a fifth of all; the root halves the digits of small rho.
-        wide = T.shape[0] > T.shape[1]
-        S = T.T @ T if wide else T @ T.T
-        squares, P = eigh(S, subset_by_index=(len(S) - d, len(S) - 1), overwrite_a=True)
-        rho = np.sqrt(np.clip(squares[::-1], 0, 1))
-        P = P[:, ::-1]
-        if len(rho) and rho[-1] > 1e-4:
-            other = (T if wide else T.T) @ P / rho
-            P, Q = (other, P) if wide else (P, other)
-            return Linear(left @ P, right @ Q, rho, rank)
+
+class _Whitening(NamedTuple):
+    """B (M, r) with B^T (S + ridge) B = I: the inverse of a Cholesky factor, or eigenvectors."""
+
+    factor: Array
+    triangular: bool
+
+    @classmethod
+    def of(cls, S: Array, ridge: float) -> _Whitening:
+        from scipy.linalg.lapack import dpotrf
+
+        if ridge > 1e-10 * float(np.trace(S)):
+            padded = S.copy()
+            padded[np.diag_indices(len(S))] += ridge
+            L, info = dpotrf(padded.T, lower=1, overwrite_a=1)
+            if info == 0:
+                return cls(L, True)
+        values, vectors = np.linalg.eigh(S)
+        keep = values > len(S) * EPS * max(values[-1], 0.0)
+        return cls(vectors[:, keep] / np.sqrt(values[keep] + ridge), False)
+
+    @property
+    def rank(self) -> int:
+        return int(self.factor.shape[1])
+
+    def whiten(self, C: Array) -> Array:
+        """B^T C."""
+        if not self.triangular:
+            turned: Array = self.factor.T @ C
+            return turned
+        return _solved(self.factor, C, 0)
+
+    def weights(self, P: Array) -> Array:
+        """B P."""
+        if not self.triangular:
+            found: Array = self.factor @ P
+            return found
+        return _solved(self.factor, P, 1)
+
+
+def _solved(L: Array, C: Array, turned: int) -> Array:
+    from scipy.linalg.blas import dtrsm
+
+    found: Array = dtrsm(1.0, L, C, lower=1, trans_a=turned)
+    return found
+
+
+def _all(T: Array, d: int) -> tuple[Array, Array, Array]:
     P, rho, Qt = np.linalg.svd(T, full_matrices=False)
-    return Linear(left @ P[:, :d], right @ Qt[:d].T, np.clip(rho[:d], 0, 1), rank)
+    return P[:, :d], np.clip(rho[:d], 0, 1), Qt[:d].T
 
 
-def _whitening(S: Array, ridge: float) -> Array:
-    """B (M, r) with B^T (S + ridge) B = I; a Cholesky factor where the ridge makes it safe."""
-    from scipy.linalg.lapack import dpotrf, dtrtri
-
-    size = float(np.trace(S))
-    if ridge > 1e-10 * size:
-        padded = S.copy()
-        padded[np.diag_indices(len(S))] += ridge
-        L, info = dpotrf(padded.T, lower=1, overwrite_a=1)
-        if info == 0:
-            inverse: Array = dtrtri(L, lower=1, overwrite_c=1)[0].T
-            return inverse
-    values, vectors = np.linalg.eigh(S)
-    keep = values > len(S) * EPS * max(values[-1], 0.0)
-    whitened: Array = vectors[:, keep] / np.sqrt(values[keep] + ridge)
-    return whitened
+def _leading(T: Array, d: int, draw: np.random.Generator) -> tuple[Array, Array, Array] | None:
+    """Leading singular vectors by a block Krylov subspace of T^T T; ``None`` if it is too small."""
+    width = d + 10
+    V = draw.standard_normal((T.shape[1], width))
+    Q, TQ, TTQ = (np.empty((rows, 0)) for rows in (T.shape[1], T.shape[0], T.shape[1]))
+    for _ in range(min(KRYLOV, T.shape[1] // width)):
+        for _ in range(2):  # once leaves the rounding of what was taken away
+            V = V - Q @ (Q.T @ V)
+        V, _ = np.linalg.qr(V)
+        TV = T @ V
+        Q, TQ = np.hstack([Q, V]), np.hstack([TQ, TV])
+        V = T.T @ TV
+        TTQ = np.hstack([TTQ, V])
+        squares, Y = np.linalg.eigh(TQ.T @ TQ)
+        squares, Y = squares[::-1][:d], Y[:, ::-1][:, :d]
+        right = Q @ Y
+        if squares[-1] > 1e-8 and np.abs(TTQ @ Y - right * squares).max() < CLOSE:
+            rho = np.sqrt(squares)
+            return TQ @ Y / rho, np.clip(rho, 0, 1), right
+    return None
 
 
 def nystroem(

@@ -346,7 +346,9 @@ class KernelCCA(Coordination):
             if not np.trace(own) > EPS:
                 raise DataError(f"modality {side.name!r}: every row has the same features.")
         d = self.n_components or 10
-        solved = primal.solve_moments(found, (ridges[0], ridges[1]), d)
+        solved = primal.solve_moments(
+            found, (ridges[0], ridges[1]), d, generator(seed, "subspace")
+        )
         rank = {side.name: r for side, r in zip(sides, solved.rank, strict=True)}
         d = self._width(rank, n, max(ridges) > 0)
         signs = fixed_signs(solved.left[:, :d], solved.right[:, :d])
