@@ -130,8 +130,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 FINAL: dict[str, dict[str, Any]] = {
     "CCA": {},
-    "FKCCA": {"features": 6000},
-    "NKCCA": {"features": 6000},
+    "FKCCA": {"features": 8000},
+    "NKCCA": {"features": 8000},
 }
 
 # -- judges ----------------------------------------------------------------------------------
@@ -243,6 +243,11 @@ def clustered(key: str, part: str, seed: int, neighbours: int) -> dict[str, Any]
     return {"neighbours": neighbours, "accuracy": accuracy, "nmi": nmi}
 
 
+def final_key(method: str, seed: int) -> str:
+    """Name of the final step: other settings of it are another step."""
+    return "-".join([method, str(seed), "final", *(str(v) for v in FINAL[method].values())])
+
+
 def run(method: str, queue: Queue, seed: int) -> dict[str, Any]:
     """All steps of one method; its final record."""
     tried = []
@@ -259,7 +264,7 @@ def run(method: str, queue: Queue, seed: int) -> dict[str, Any]:
         queue.step(name, fit)
         tried.append((queue.step(f"{name}-tune-svm", judge)["error"], settings))
     settings = {**min(tried, key=lambda pair: pair[0])[1], **FINAL[method]}
-    key = f"{method}-{seed}-final"
+    key = final_key(method, seed)
     fitted = queue.step(key, lambda: {**codes(method, settings, key, seed), "settings": settings})
     costs = [
         queue.step(f"{key}-tune-svm-{c}", lambda c=c: judged(key, "tune", seed, c)) for c in COSTS
@@ -286,10 +291,11 @@ def table() -> None:
     )
     for method in METHODS:
         done = []
-        for path in sorted(WORK.glob(f"{method}-*-final.json")):
-            key = path.stem
+        for seed in range(100):
+            key = final_key(method, seed)
+            path = WORK / f"{key}.json"
             parts = [WORK / f"{key}-test-{what}.json" for what in ("svm", "cluster")]
-            if all(part.exists() for part in parts):
+            if all(part.exists() for part in (path, *parts)):
                 done.append([json.loads(p.read_text()) for p in (path, *parts)])
         if not done:
             continue

@@ -284,7 +284,7 @@ def _all(T: Array, d: int) -> tuple[Array, Array, Array]:
 
 
 def _leading(T: Array, d: int, draw: np.random.Generator) -> tuple[Array, Array, Array] | None:
-    """Leading singular vectors by a block Krylov subspace of T^T T; ``None`` if it is too small."""
+    """Leading singular vectors by a block Krylov subspace; ``None`` if it is too small."""
     width = d + 10
     V = draw.standard_normal((T.shape[1], width))
     Q, TQ, TTQ = (np.empty((rows, 0)) for rows in (T.shape[1], T.shape[0], T.shape[1]))
