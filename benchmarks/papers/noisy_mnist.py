@@ -130,8 +130,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 FINAL: dict[str, dict[str, Any]] = {
     "CCA": {},
-    "FKCCA": {"features": 8000},
-    "NKCCA": {"features": 8000},
+    "FKCCA": {"features": 7000},
+    "NKCCA": {"features": 7000},
 }
 
 # -- judges ----------------------------------------------------------------------------------

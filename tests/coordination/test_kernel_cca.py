@@ -209,6 +209,7 @@ def test_moments_by_blocks_are_those_of_all_rows(monkeypatch):
     F = {"a": 1e3 + rng.normal(size=(1000, 5)), "b": rng.normal(size=(1000, 4))}
     F["b"] += F["a"][:, :4]
     monkeypatch.setattr(primal, "BLOCK_ENTRIES", 1280)  # blocks of 256 rows, the last of 232
+    monkeypatch.setattr(primal, "BLOCK_ROWS", 1)
     sides = tuple(
         primal.Columns(m, 1000, v.shape[1], lambda rows, v=v: v[rows].copy()) for m, v in F.items()
     )

@@ -18,6 +18,7 @@ from triptych.values import register
 Array = NDArray[Any]
 # Entries of one block of features: 32 MB in single precision.
 BLOCK_ENTRIES = 8_000_000
+BLOCK_ROWS = 2048  # fewer would spend the time on adding up products
 # Blocks of the subspace, and the residual of squared correlations at which it is good enough.
 KRYLOV = 20
 CLOSE = 1e-10
@@ -131,12 +132,17 @@ def landmark_factor(name: str, K: Array, dtype: Any) -> tuple[NDArray[np.intp], 
         Indices (r,) of the landmarks kept, and an upper triangular T (r, r): for kernel columns C
         (n, r), C T (C T)^T is the Nyström approximation.
     """
-    from scipy.linalg.lapack import dpstrf, dtrtri
+    from scipy.linalg.lapack import dpotrf, dpstrf, dtrtri
 
     largest = float(K.diagonal().max())
     if not largest > 0:
         raise DataError(f"modality {name!r}: the kernel is 0 for every row.")
-    L, pivots, rank, _ = dpstrf(K, tol=DROP[np.dtype(dtype)] * largest, lower=1)
+    least = DROP[np.dtype(dtype)] * largest
+    L, info = dpotrf(K.T, lower=1)
+    pivots, rank = np.arange(1, len(K) + 1), len(K)
+    if info or (L.diagonal() ** 2).min() <= least:
+        # Pivoting tells which to leave out, at half the speed.
+        L, pivots, rank, _ = dpstrf(K, tol=least, lower=1)
     T, _ = dtrtri(np.asfortranarray(np.tril(L[:rank, :rank])), lower=1)
     return (pivots[:rank] - 1).astype(np.intp), np.asfortranarray(T.T)
 
@@ -173,21 +179,26 @@ def moments(
     total: list[Array] = []
     own: list[Array] = []
     cross: Array = np.empty(0)
-    for part in row_chunks(n, max(256, BLOCK_ENTRIES // most)):
+    products: list[Array] = []
+    for part in row_chunks(n, max(BLOCK_ROWS, BLOCK_ENTRIES // most)):
         blocks = [features[side.name](side.read(part)) for side in sides]
         first = not shift
         if first:
             shift = [block.mean(axis=0) for block in blocks]
         for block, mean in zip(blocks, shift, strict=True):
             block -= mean
-        products = [block.T @ block for block in blocks]  # (M, M) by one half: BLAS syrk
-        both = blocks[0].T @ blocks[1]
+        # The first two as BLAS syrk, half the work; into the same memory from block to block.
+        pairs = ((blocks[0], blocks[0]), (blocks[1], blocks[1]), (blocks[0], blocks[1]))
+        if first:
+            products = [left.T @ right for left, right in pairs]
+        else:
+            for (left, right), product in zip(pairs, products, strict=True):
+                np.matmul(left.T, right, out=product)
         sums = [block.sum(axis=0, dtype=np.float64) for block in blocks]
         if first:
-            total, own = sums, [product.astype(np.float64) for product in products]
-            cross = both.astype(np.float64)
+            total, (*own, cross) = sums, [product.astype(np.float64) for product in products]
             continue
-        for kept, more in zip((*total, *own, cross), (*sums, *products, both), strict=True):
+        for kept, more in zip((*total, *own, cross), (*sums, *products), strict=True):
             kept += more
     rest = [t / n for t in total]
     for square, left, right in ((own[0], 0, 0), (own[1], 1, 1), (cross, 0, 1)):
