@@ -190,10 +190,10 @@ def moments(
         # The first two as BLAS syrk, half the work; into the same memory from block to block.
         pairs = ((blocks[0], blocks[0]), (blocks[1], blocks[1]), (blocks[0], blocks[1]))
         if first:
-            products = [left.T @ right for left, right in pairs]
+            products = [one.T @ two for one, two in pairs]
         else:
-            for (left, right), product in zip(pairs, products, strict=True):
-                np.matmul(left.T, right, out=product)
+            for (one, two), product in zip(pairs, products, strict=True):
+                np.matmul(one.T, two, out=product)
         sums = [block.sum(axis=0, dtype=np.float64) for block in blocks]
         if first:
             total, (*own, cross) = sums, [product.astype(np.float64) for product in products]
