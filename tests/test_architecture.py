@@ -19,7 +19,7 @@ SOURCE = Path(triptych.__file__).parent
 FLOORS = (
     {
         *("errors", "arrays", "folders", "lazy", "neighbours", "seeding", "values"),
-        *("bases", "blocks", "linalg", "moments"),
+        *("bases", "blocks", "linalg", "moments", "similarity"),
     },
     {"modalities", "dataset", "files", "splits", "datasets"},
     {"features", "canonical", "nn", "losses"},

@@ -18,6 +18,7 @@ _EXPORTS = {
     "DistAE": "dist_ae",
     "GCCA": "gcca",
     "GatedCoordination": "gated_coordination",
+    "KernelCCA": "kernel_cca",
     "MCCA": "mcca",
     "ProbabilisticCCA": "probabilistic_cca",
     "SplitAE": "split_ae",
