@@ -136,7 +136,7 @@ def ksg(
     """
     check_choice("version", version, (1, 2))
     check_choice("margins", margins, MARGINS)
-    title = f"ksg-{version}" if margins != "normal" else f"ksg-{version}-ranks"
+    title = ("ksg" if version == 1 else "ksg-2") + ("-ranks" if margins == "normal" else "")
     X, Y = as_sample(x, names[0]), as_sample(y, names[1])
     n = check_paired({names[0]: X, names[1]: Y})
     check_rows(n, k, " and ".join(names))
