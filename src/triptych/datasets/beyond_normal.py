@@ -151,7 +151,7 @@ def two_humps(weight: float, first: float, second: float) -> Map:
     rising = np.flatnonzero(np.diff(levels, prepend=-1.0) > 0)
 
     def go(x: Floats) -> Floats:
-        return np.interp(ndtr(x), levels[rising], grid[rising])
+        return np.asarray(np.interp(ndtr(x), levels[rising], grid[rising]))
 
     return go
 

@@ -7,15 +7,14 @@ When not: anything else, where they see correlation and nothing beside it. The c
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
-from scipy.special import digamma
 
 from triptych.contracts.estimate import Estimate
 from triptych.errors import DataError, ShapeError
+from triptych.information._copula import gaussian as copula
+from triptych.information._normal import fit, of_normal_pair, with_error
 from triptych.information._samples import (
     as_sample,
     check_paired,
@@ -26,56 +25,13 @@ from triptych.information._samples import (
 
 Floats = NDArray[np.float64]
 
-DEPENDENT = 1e-12  # share of a column's variance that no other column explains
-
-
-class Normal(NamedTuple):
-    """A normal distribution fitted to rows.
-
-    Args:
-        log_determinant: Of the covariance, without its bias, in nats.
-        distances: Squared Mahalanobis distance of each row from the mean, (n,).
-    """
-
-    log_determinant: float
-    distances: Floats
-
-
-def fit(Z: Floats, name: str) -> Normal:
-    """A normal distribution of centred columns near unit spread.
-
-    The expected log-determinant of a sample covariance of n rows (divisor n - 1) exceeds the true
-    one by ``sum_j digamma((n - j) / 2) + p log(2 / (n - 1))``, j = 1..p, which is taken off.
-
-    Args:
-        Z: Shape (n, p), columns of mean 0.
-        name: For messages.
-
-    Raises:
-        DataError: If n <= p + 1, or a column is a linear function of the others.
-    """
-    n, p = Z.shape
-    if n <= p + 1:
-        raise DataError(
-            f"{name}: a covariance of {p} columns needs at least {p + 2} rows, got {n}."
-        )
-    covariance = Z.T @ Z / (n - 1)
-    try:
-        L = np.linalg.cholesky(covariance)
-        share = np.diag(L) ** 2 / np.diag(covariance)
-    except np.linalg.LinAlgError:
-        share = np.zeros(1)
-    if share.min() < DEPENDENT:
-        raise DataError(
-            f"{name}: a column is a linear function of the others, so the normal density does "
-            "not exist (information would be infinite). Leave such columns out."
-        )
-    bias = digamma((n - np.arange(1, p + 1)) / 2).sum() + p * np.log(2 / (n - 1))
-    whitened = solve_triangular(L, Z.T, lower=True, check_finite=False)  # (p, n)
-    return Normal(
-        2 * float(np.log(np.diag(L)).sum()) - float(bias),
-        np.einsum("pn,pn->n", whitened, whitened),
-    )
+__all__ = [
+    "conditional_mutual_information",
+    "copula",
+    "divergence",
+    "entropy",
+    "mutual_information",
+]
 
 
 def entropy(x: ArrayLike, *, name: str = "x") -> Estimate:
@@ -108,7 +64,7 @@ def entropy(x: ArrayLike, *, name: str = "x") -> Estimate:
     value = 0.5 * (p * np.log(2 * np.pi * np.e) + found.log_determinant)
     value += float(np.log(sample.spreads).sum())
     influence = 0.5 * (found.distances - p)
-    return _with_error(value, influence, 0.0, "gaussian", sample.warnings)
+    return with_error(value, influence, 0.0, "gaussian", sample.warnings)
 
 
 def mutual_information(
@@ -137,19 +93,6 @@ def mutual_information(
         if sample.values.shape[1] == 0:
             return nothing_to_tell(word, n, "gaussian", notes)
     return of_normal_pair(a.values, b.values, names, "gaussian", notes)
-
-
-def of_normal_pair(
-    zx: Floats, zy: Floats, names: tuple[str, str], estimator: str, notes: tuple[str, ...]
-) -> Estimate:
-    """The estimate from centred columns near unit spread, (n, p) and (n, q)."""
-    joint = fit(np.hstack([zx, zy]), " and ".join(names))
-    fx, fy = fit(zx, names[0]), fit(zy, names[1])
-    value = 0.5 * (fx.log_determinant + fy.log_determinant - joint.log_determinant)
-    influence = 0.5 * (fx.distances + fy.distances - joint.distances)
-    # Where the truth is 0 the influence vanishes, and the chi-squared of p q correlations is left.
-    second = zx.shape[1] * zy.shape[1] / (2 * len(zx) ** 2)
-    return _with_error(value, influence, second, estimator, notes)
 
 
 def conditional_mutual_information(
@@ -190,7 +133,7 @@ def conditional_mutual_information(
     )
     influence = 0.5 * (xz.distances + yz.distances - zs.distances - all_three.distances)
     second = zx.shape[1] * zy.shape[1] / (2 * n**2)
-    return _with_error(value, influence, second, "gaussian", notes)
+    return with_error(value, influence, second, "gaussian", notes)
 
 
 def divergence(x: ArrayLike, y: ArrayLike, *, names: tuple[str, str] = ("x", "y")) -> Estimate:
@@ -254,11 +197,3 @@ def divergence(x: ArrayLike, y: ArrayLike, *, names: tuple[str, str] = ("x", "y"
         float(value), float(np.sqrt(variance)), min(n, m), "influence of rows", "gaussian", notes,
         n_samples=n,
     )  # fmt: skip
-
-
-def _with_error(
-    value: float, influence: Floats, second: float, estimator: str, notes: tuple[str, ...]
-) -> Estimate:
-    n = len(influence)
-    error = float(np.sqrt(influence.var(ddof=1) / n + second))
-    return from_error(float(value), error, n, "influence of rows", estimator, notes)

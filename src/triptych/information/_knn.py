@@ -16,7 +16,7 @@ from scipy.special import digamma
 from triptych.arrays import as_labels, check_choice
 from triptych.contracts.estimate import Estimate
 from triptych.errors import DataError, ShapeError
-from triptych.information._growth import growth
+from triptych.information._growth import doubts, growth, growth_of
 from triptych.information._samples import (
     as_sample,
     check_paired,
@@ -43,7 +43,6 @@ Floats = NDArray[np.float64]
 
 MARGINS = ("standard", "normal", "none")
 TIES = 0.05  # share of tied values in a column from which on counts in it are not to be trusted
-GAIN = 0.05  # nats from a quarter of the rows to all that make an estimate doubtful
 BLOCKS = 20  # of a divergence, whose error has no simple form
 
 
@@ -153,7 +152,7 @@ def ksg(
         distances, popularity = kth_distances_and_popularity(np.hstack([zx, zy]), k)
     parts = _ksg_1(zx, zy, k, distances) if version == 1 else _ksg_2(zx, zy, k)
     notes += _ties((zx, zy), names)
-    notes += _doubts(zx, zy, parts, k)
+    notes += doubts(growth(zx, zy, parts, k), f"{zx.shape[1]} + {zy.shape[1]}", n)
     return from_contributions(parts, popularity / k, estimator=title, warnings=tuple(notes))
 
 
@@ -300,8 +299,19 @@ def ross(
         notes.append(repeated_rows(distances, k, names[0]))
         z = jittered(z, random_state, "x")
         distances = _within_classes(z, codes, ks)
+
+    def contributions(rows: NDArray[np.intp]) -> Floats | None:
+        some = np.bincount(codes[rows], minlength=len(sizes))
+        if some.min() <= k:
+            return None
+        near = _within_classes(z[rows], codes[rows], np.full(len(sizes), k))
+        psi = digamma(len(rows)) + digamma(k) - digamma(some)[codes[rows]]
+        return np.asarray(psi - digamma(counts(z[rows], near)))
+
     m = counts(z, distances)
     parts = digamma(n) + digamma(ks)[codes] - digamma(sizes)[codes] - digamma(m)
+    if z.shape[1] > 1:
+        notes += doubts(growth_of(parts, contributions), f"{z.shape[1]}", n)
     return from_contributions(np.asarray(parts), estimator="ross", warnings=tuple(notes))
 
 
@@ -358,16 +368,29 @@ def conditional(
         zx, zy, zz = (jittered(v, random_state, w) for v, w in ((zx, "x"), (zy, "y"), (zz, "z")))
         distances, popularity = kth_distances_and_popularity(np.hstack([zx, zy, zz]), k)
     notes += _ties((zx, zy, zz), names)
-    xz, yz, zs = both(
-        lambda: counts(np.hstack([zx, zz]), distances),
-        lambda: counts(np.hstack([zy, zz]), distances),
-        lambda: counts(zz, distances) if zz.shape[1] else np.full(n, n),
-    )
-    psi = digamma(np.arange(1, n + 1))
-    parts = psi[k - 1] - psi[xz - 1] - psi[yz - 1] + psi[zs - 1]
+    parts = _frenzel_pompe(zx, zy, zz, k, distances)
+
+    def contributions(rows: NDArray[np.intp]) -> Floats:
+        some = zx[rows], zy[rows], zz[rows]
+        return _frenzel_pompe(*some, k, kth_distances(np.hstack(some), k))
+
+    widths = " + ".join(str(v.shape[1]) for v in (zx, zy, zz))
+    notes += doubts(growth_of(parts, contributions), widths, n)
     return from_contributions(
         parts, popularity / k, estimator="frenzel-pompe", warnings=tuple(notes)
     )
+
+
+def _frenzel_pompe(x: Floats, y: Floats, z: Floats, k: int, distances: Floats) -> Floats:
+    """Contributions (n,); the counts hold the query itself, which makes them n + 1."""
+    n = len(x)
+    xz, yz, zs = both(
+        lambda: counts(np.hstack([x, z]), distances),
+        lambda: counts(np.hstack([y, z]), distances),
+        lambda: counts(z, distances) if z.shape[1] else np.full(n, n),
+    )
+    psi = digamma(np.arange(1, n + 1))
+    return np.asarray(psi[k - 1] - psi[xz - 1] - psi[yz - 1] + psi[zs - 1])
 
 
 def divergence(
@@ -439,17 +462,6 @@ def _log_ratios(x: Floats, y: Floats, k: int) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(kth_distances(y, k, x)) - np.log(kth_distances(x, k))
     return np.asarray(p * logs + np.log(len(y) / (n - 1)))
-
-
-def _doubts(x: Floats, y: Floats, parts: Floats, k: int) -> list[str]:
-    """A warning where the estimate still rises with the number of rows."""
-    found = growth(x, y, parts, k)
-    if found is None or found.gain < max(GAIN, 3 * found.error):
-        return []
-    return [
-        f"{x.shape[1]} + {y.shape[1]} dimensions are many for {len(x)} rows: a quarter of them "
-        f"gives {found.gain:.2f} nats less, so the estimate is likely too low."
-    ]
 
 
 def _ties(values: tuple[Floats, ...], names: tuple[str, ...]) -> list[str]:
