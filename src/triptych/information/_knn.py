@@ -152,14 +152,15 @@ def ksg(
         distances, popularity = kth_distances_and_popularity(np.hstack([zx, zy]), k)
     parts = _ksg_1(zx, zy, k, distances) if version == 1 else _ksg_2(zx, zy, k)
     notes += _ties((zx, zy), names)
-    notes += doubts(growth(zx, zy, parts, k), f"{zx.shape[1]} + {zy.shape[1]}", n)
+    if zx.shape[1] + zy.shape[1] > 2:
+        notes += doubts(growth(zx, zy, parts, k), f"{zx.shape[1]} + {zy.shape[1]}", n)
     return from_contributions(parts, popularity / k, estimator=title, warnings=tuple(notes))
 
 
 def _ksg_1(x: Floats, y: Floats, k: int, distances: Floats) -> Floats:
     """Contributions (n,) of the first version."""
     # The query itself is in the counts, which makes them n_x + 1.
-    nx, ny = both(lambda: counts(x, distances), lambda: counts(y, distances))
+    nx, ny = both(lambda: counts(x, distances), lambda: counts(y, distances), n=len(x))
     n = len(x)
     psi = digamma(np.arange(1, n + 1))  # psi[m - 1] is the digamma function of m
     return np.asarray(psi[k - 1] + psi[n - 1] - psi[nx - 1] - psi[ny - 1])
@@ -176,7 +177,9 @@ def _ksg_2(x: Floats, y: Floats, k: int) -> Floats:
             np.maximum(extent, gap, out=extent)
         extents.append(extent)
     nx, ny = both(
-        lambda: counts(x, extents[0], closed=True), lambda: counts(y, extents[1], closed=True)
+        lambda: counts(x, extents[0], closed=True),
+        lambda: counts(y, extents[1], closed=True),
+        n=len(x),
     )
     n = len(x)
     psi = digamma(np.arange(1, n + 1))
@@ -225,7 +228,7 @@ def mixed(
         found[same] = _equal_rows(z)[same]
         return found
 
-    nx, ny = both(lambda: within(a.values), lambda: within(b.values))
+    nx, ny = both(lambda: within(a.values), lambda: within(b.values), n=n)
     ks = np.full(n, k)
     ks[same] = _equal_rows(joint)[same]
     parts = digamma(ks) + np.log(n) - digamma(nx) - digamma(ny)
@@ -388,6 +391,7 @@ def _frenzel_pompe(x: Floats, y: Floats, z: Floats, k: int, distances: Floats) -
         lambda: counts(np.hstack([x, z]), distances),
         lambda: counts(np.hstack([y, z]), distances),
         lambda: counts(z, distances) if z.shape[1] else np.full(n, n),
+        n=n,
     )
     psi = digamma(np.arange(1, n + 1))
     return np.asarray(psi[k - 1] - psi[xz - 1] - psi[yz - 1] + psi[zs - 1])

@@ -7,15 +7,21 @@ the same rounded subtraction, so that the k-th neighbour itself never slips in o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from triptych.arrays import row_chunks
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+SMALL = 100_000  # pairs of rows up to which counting in a table of distances beats a tree
+TABLE = 16_384  # distances of it held at once
+SERIAL = 5_000  # rows below which threads cost more than they give
 
 
 def n_threads() -> int:
@@ -25,9 +31,9 @@ def n_threads() -> int:
     return max(1, min(free or 1, int(asked) if asked.isdigit() and asked != "0" else 2**10))
 
 
-def both(*calls: Callable[[], Any]) -> list[Any]:
-    """Results of the calls, made side by side where there is more than one core."""
-    if n_threads() == 1:
+def both(*calls: Callable[[], Any], n: int) -> list[Any]:
+    """Results of the calls, made side by side where n rows and the cores are worth it."""
+    if n < SERIAL or n_threads() == 1:
         return [call() for call in calls]
     with ThreadPoolExecutor(min(n_threads(), len(calls))) as pool:
         return [future.result() for future in [pool.submit(call) for call in calls]]
@@ -66,6 +72,15 @@ def kth_distances_and_popularity(points: Floats, k: int) -> tuple[Floats, Ints]:
     return near[:, -1], np.bincount(rows.ravel(), minlength=len(rows)) - 1
 
 
+def _tables(points: Floats, queries: Floats) -> Iterator[tuple[slice, Floats]]:
+    """Distances of some queries to all points, (rows, n), in parts that stay in the cache."""
+    for part in row_chunks(len(queries), max(1, TABLE // len(points))):
+        table = np.abs(queries[part, :1] - points[:, 0])
+        for j in range(1, points.shape[1]):
+            np.maximum(table, np.abs(queries[part, j : j + 1] - points[:, j]), out=table)
+        yield part, table
+
+
 def neighbours(points: Floats, k: int) -> Ints:
     """Row numbers (n, k) of the k nearest other rows, in no particular order."""
     rows = _query(points, list(range(1, k + 2)), None)[1]  # (n, k + 1)
@@ -82,12 +97,13 @@ def _query(points: Floats, wanted: list[int], queries: Floats | None) -> tuple[F
 
     high = points.shape[1] > 4
     tree = cKDTree(points, leafsize=16, balanced_tree=high, compact_nodes=high)
+    workers = 1 if len(points) < SERIAL // points.shape[1] else n_threads()
     if queries is not None:
-        near, rows = tree.query(queries, k=wanted, p=np.inf, workers=n_threads())
+        near, rows = tree.query(queries, k=wanted, p=np.inf, workers=workers)
         return near, rows
     # Neighbouring queries walk the same branches, which then lie in the cache.
     order = tree.indices
-    near, rows = tree.query(points[order], k=wanted, p=np.inf, workers=n_threads())
+    near, rows = tree.query(points[order], k=wanted, p=np.inf, workers=workers)
     distances, numbers = np.empty_like(near), np.empty_like(rows)
     distances[order], numbers[order] = near, rows
     return distances, numbers
@@ -134,6 +150,12 @@ def counts(
     if points.shape[1] == 1:
         low, high = _ranges(points[:, 0], asked[:, 0], radii, closed)[:2]
         return high - low
+    if len(points) * len(asked) <= SMALL:
+        number = np.empty(len(asked), dtype=np.int64)
+        for part, table in _tables(points, asked):
+            limit = radii[part, None]
+            number[part] = (table <= limit if closed else table < limit).sum(axis=1)
+        return number
     if points.shape[1] == 2:
         return _counts_in_a_plane(points, asked, radii, closed)
     from sklearn.neighbors import KDTree
@@ -226,7 +248,9 @@ def _counts_in_a_plane(points: Floats, asked: Floats, radii: Floats, closed: boo
     first, second = points[:, 0].copy(), points[:, 1].copy()
     at, above = (first, second) if same else (asked[:, 0].copy(), asked[:, 1].copy())
     (left, right, order), (bottom, top, other) = both(
-        lambda: _ranges(first, at, radii, closed), lambda: _ranges(second, above, radii, closed)
+        lambda: _ranges(first, at, radii, closed),
+        lambda: _ranges(second, above, radii, closed),
+        n=len(points),
     )
     n = len(points)
     rank = np.empty(n, dtype=np.int32)
@@ -234,30 +258,50 @@ def _counts_in_a_plane(points: Floats, asked: Floats, radii: Floats, closed: boo
     sequence = rank[order]
     walk = order if same else np.argsort(at, kind="stable")
 
-    def below(bound: Ints) -> Ints:
-        return _below(sequence, left[walk], right[walk], bound[walk])
-
-    high, low = both(lambda: below(top), lambda: below(bottom))
+    bounds = np.concatenate([top[walk], bottom[walk]])
+    places = np.concatenate([left[walk], right[walk]])
+    if n < SERIAL or n_threads() == 1:
+        high, low = _below(sequence, places, bounds).reshape(2, -1)
+    else:
+        high, low = both(
+            lambda: _below(sequence, places, bounds[: len(asked)]),
+            lambda: _below(sequence, places, bounds[len(asked) :]),
+            n=n,
+        )
     found = np.empty(len(asked), dtype=np.int64)
     found[walk] = high - low
     return found
 
 
-def _below(sequence: NDArray[np.int32], left: Ints, right: Ints, bound: Ints) -> Ints:
-    """How many of sequence[left:right] are below the bound, for every query."""
-    n = len(sequence)
-    bits = int(n).bit_length()
-    found = np.zeros(len(left), dtype=np.int32)
-    left, right = left.astype(np.int32), right.astype(np.int32)
-    bound = bound.astype(np.int32)
-    zeros = np.zeros(n + 1, dtype=np.int32)
-    for bit in range(bits - 1, -1, -1):
-        one = (sequence >> bit & 1).astype(bool)
-        np.cumsum(~one, out=zeros[1:])
-        left_zero, right_zero = zeros[left], zeros[right]
-        up = (bound >> bit & 1).astype(bool)
-        found += np.where(up, right_zero - left_zero, 0)
-        left = np.where(up, left - left_zero + zeros[n], left_zero)
-        right = np.where(up, right - right_zero + zeros[n], right_zero)
-        sequence = np.concatenate([sequence[~one], sequence[one]])
-    return found.astype(np.int64)
+def _below(sequence: NDArray[np.int32], places: Ints, bounds: Ints) -> Ints:
+    """How many of sequence[left:right] are below a bound.
+
+    Args:
+        sequence: A permutation of range(n).
+        places: All left ends, then all right ends, (2 m,).
+        bounds: Of each range, (m,), or several bounds for all of them, one after another.
+
+    Returns:
+        As many as bounds.
+    """
+    n, times = len(sequence), 2 * len(bounds) // len(places)
+    left, right = places.reshape(2, -1)
+    ends = np.concatenate([np.tile(left, times), np.tile(right, times)])
+    bounds = bounds.astype(np.int32)
+    m = len(bounds)
+    found = np.zeros(m, dtype=np.int64)
+    zeros = np.zeros(n + 1, dtype=np.int64)
+    up = np.empty(2 * m, dtype=bool)
+    for bit in range(int(n).bit_length() - 1, -1, -1):
+        one = (sequence & (1 << bit)) != 0
+        zero = ~one
+        np.cumsum(zero, out=zeros[1:])
+        at = zeros.take(ends)
+        np.not_equal(bounds & (1 << bit), 0, out=up[:m])
+        up[m:] = up[:m]
+        found += np.where(up[:m], at[m:] - at[:m], 0)
+        np.subtract(ends, at, out=ends)
+        ends += zeros[n]
+        np.copyto(ends, at, where=~up)
+        sequence = np.concatenate([sequence[zero], sequence[one]])
+    return found
