@@ -196,7 +196,8 @@ def mixed(
 
     Where the k-th neighbour is at a distance, the counts are those of KSG, the row itself
     included; where it is at distance 0, :math:`\tilde k_i` is the number of rows at distance 0
-    and the counts are of equal values. Ties need no noise here.
+    and the counts are of equal values. Ties need no noise here. Columns are divided by the power
+    of two nearest to their spread, which leaves equal differences of whole numbers equal.
 
     Args:
         x: Sample (n,) or (n, p); categories as numbers (their distances matter) or 0/1 columns.
@@ -214,7 +215,7 @@ def mixed(
     X, Y = as_sample(x, names[0]), as_sample(y, names[1])
     n = check_paired({names[0]: X, names[1]: Y})
     check_rows(n, k, " and ".join(names))
-    a, b = on_one_scale(X, names[0]), on_one_scale(Y, names[1])
+    a, b = on_one_scale(X, names[0], "exact"), on_one_scale(Y, names[1], "exact")
     notes = (*a.warnings, *b.warnings)
     for sample, word in ((a, names[0]), (b, names[1])):
         if sample.values.shape[1] == 0:

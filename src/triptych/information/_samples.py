@@ -85,8 +85,9 @@ def on_one_scale(x: Floats, name: str, margins: str = "standard") -> Sample:
     Args:
         x: Finite, (n, p), n >= 2.
         name: For messages.
-        margins: ``"standard"`` divides by the standard deviation, ``"normal"`` replaces values
-            by the normal quantiles of their ranks, ``"none"`` leaves them as they are.
+        margins: ``"standard"`` divides by the standard deviation; ``"exact"`` by the nearest
+            power of two, so that equal differences of whole numbers stay equal; ``"normal"``
+            replaces values by the normal quantiles of their ranks; ``"none"`` does nothing.
 
     Returns:
         The sample; its values may have no column left.
@@ -99,6 +100,9 @@ def on_one_scale(x: Floats, name: str, margins: str = "standard") -> Sample:
     keep = ~found.constant
     if margins == "none":
         return Sample(x[:, keep], np.ones(int(keep.sum())), tuple(notes))
+    if margins == "exact":
+        powers = np.exp2(np.round(np.log2(found.spreads[keep])))
+        return Sample(x[:, keep] / powers, powers, tuple(notes))
     values = np.ascontiguousarray(found.values[:, keep])
     if margins == "normal":
         return Sample(normal_scores(values), np.ones(int(keep.sum())), tuple(notes))
