@@ -33,6 +33,7 @@ from triptych.information._samples import (
 from triptych.information._space import (
     both,
     counts,
+    counts_within_neighbours,
     kth_distances,
     kth_distances_and_popularity,
     neighbours,
@@ -40,6 +41,7 @@ from triptych.information._space import (
 from triptych.seeding import check_random_state, generator
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 MARGINS = ("standard", "normal", "none")
 TIES = 0.05  # share of tied values in a column from which on counts in it are not to be trusted
@@ -145,29 +147,28 @@ def ksg(
         if sample.values.shape[1] == 0:
             return nothing_to_tell(word, n, title, tuple(notes))
     zx, zy = a.values, b.values
-    distances, popularity = kth_distances_and_popularity(np.hstack([zx, zy]), k)
+    by = _ksg_1 if version == 1 else _ksg_2
+    parts, popularity, distances = by(zx, zy, k)
     if not distances.all():
         notes.append(repeated_rows(distances, k, " and ".join(names)))
         zx, zy = jittered(zx, random_state, "x"), jittered(zy, random_state, "y")
-        distances, popularity = kth_distances_and_popularity(np.hstack([zx, zy]), k)
-    parts = _ksg_1(zx, zy, k, distances) if version == 1 else _ksg_2(zx, zy, k)
+        parts, popularity, _ = by(zx, zy, k)
     notes += _ties((zx, zy), names)
     if zx.shape[1] + zy.shape[1] > 2:
         notes += doubts(growth(zx, zy, parts, k), f"{zx.shape[1]} + {zy.shape[1]}", n)
     return from_contributions(parts, popularity / k, estimator=title, warnings=tuple(notes))
 
 
-def _ksg_1(x: Floats, y: Floats, k: int, distances: Floats) -> Floats:
-    """Contributions (n,) of the first version."""
+def _ksg_1(x: Floats, y: Floats, k: int) -> tuple[Floats, Ints, Floats]:
+    """Contributions, in-degrees and distances (n,) of the first version."""
+    distances, popularity, nx, ny = counts_within_neighbours(x, y, k)
+    psi = digamma(np.arange(1, len(x) + 1))  # psi[m - 1] is the digamma function of m
     # The query itself is in the counts, which makes them n_x + 1.
-    nx, ny = both(lambda: counts(x, distances), lambda: counts(y, distances), n=len(x))
-    n = len(x)
-    psi = digamma(np.arange(1, n + 1))  # psi[m - 1] is the digamma function of m
-    return np.asarray(psi[k - 1] + psi[n - 1] - psi[nx - 1] - psi[ny - 1])
+    return psi[k - 1] + psi[-1] - psi[nx - 1] - psi[ny - 1], popularity, distances
 
 
-def _ksg_2(x: Floats, y: Floats, k: int) -> Floats:
-    """Contributions (n,) of the second version."""
+def _ksg_2(x: Floats, y: Floats, k: int) -> tuple[Floats, Ints, Floats]:
+    """Contributions, in-degrees and distances (n,) of the second version."""
     rows = neighbours(np.hstack([x, y]), k)
     extents = []
     for z in (x, y):
@@ -181,10 +182,10 @@ def _ksg_2(x: Floats, y: Floats, k: int) -> Floats:
         lambda: counts(y, extents[1], closed=True),
         n=len(x),
     )
-    n = len(x)
-    psi = digamma(np.arange(1, n + 1))
+    psi = digamma(np.arange(1, len(x) + 1))
     # The query itself is in the counts, which are n_x + 1.
-    return np.asarray(psi[k - 1] - 1 / k + psi[n - 1] - psi[nx - 2] - psi[ny - 2])
+    parts = psi[k - 1] - 1 / k + psi[-1] - psi[nx - 2] - psi[ny - 2]
+    return parts, np.bincount(rows.ravel(), minlength=len(x)), np.maximum(*extents)
 
 
 def mixed(

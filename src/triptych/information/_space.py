@@ -162,11 +162,40 @@ def counts(
 
     # The tree compares with <=; a negative radius counts nothing.
     reach = radii if closed else np.where(radii > 0, np.nextafter(radii, 0.0), -1.0)
-    tree = KDTree(points, metric="chebyshev", leaf_size=20)
+    tree = KDTree(points, metric="chebyshev", leaf_size=40 if len(points) < SERIAL else 20)
     order = np.argsort(asked[:, 0], kind="stable") if queries is not None else _leaves(tree)
     found = np.empty(len(asked), dtype=np.int64)
     found[order] = tree.query_radius(asked[order], reach[order], count_only=True)
     return found
+
+
+def counts_within_neighbours(x: Floats, y: Floats, k: int) -> tuple[Floats, Ints, Ints, Ints]:
+    """What KSG asks for: each row's k-th neighbour in the joint space, and who is nearer in each.
+
+    Args:
+        x: Shape (n, p).
+        y: Shape (n, q).
+        k: From 1 to n - 1.
+
+    Returns:
+        Distances, in-degrees (as :func:`kth_distances_and_popularity`) and the counts in x and in
+        y (as :func:`counts`), all (n,).
+    """
+    n = len(x)
+    if n * n > SMALL or x.shape[1] + y.shape[1] == 2:
+        distances, popularity = kth_distances_and_popularity(np.hstack([x, y]), k)
+        nx, ny = both(lambda: counts(x, distances), lambda: counts(y, distances), n=n)
+        return distances, popularity, nx, ny
+    distances, popularity = np.empty(n), np.full(n, -1)
+    nx, ny = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    for (part, in_x), (_, in_y) in zip(_tables(x, x), _tables(y, y), strict=True):
+        joint = np.maximum(in_x, in_y)
+        near = np.partition(joint, k, axis=1)[:, k]
+        limit = near[:, None]
+        popularity += (joint <= limit).sum(axis=0)
+        distances[part] = near
+        nx[part], ny[part] = (in_x < limit).sum(axis=1), (in_y < limit).sum(axis=1)
+    return distances, popularity, nx, ny
 
 
 def _leaves(tree: Any) -> Ints:
@@ -178,7 +207,7 @@ def _ranges(
     values: Floats, asked: Floats, radii: Floats, closed: bool
 ) -> tuple[Ints, Ints, NDArray[np.intp]]:
     """Places [low, high) in the sorted values that lie within a radius, and the sorting order."""
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)
     s = values[order]
     new = np.empty(len(s), dtype=bool)
     new[0] = True
@@ -187,7 +216,7 @@ def _ranges(
     u = s[starts]  # distinct values, rising
     at = np.append(starts, len(s))
     # Sorted queries find their place in the cache.
-    turn = order if asked is values else np.argsort(asked, kind="stable")
+    turn = order if asked is values else np.argsort(asked)
     q, r = asked[turn], radii[turn]
     low = np.searchsorted(u, q - r)
     high = np.searchsorted(u, q + r, side="right")
