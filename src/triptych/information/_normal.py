@@ -79,7 +79,7 @@ def of_normal_pair(
     fx, fy = fit(zx, names[0]), fit(zy, names[1])
     value = 0.5 * (fx.log_determinant + fy.log_determinant - joint.log_determinant)
     influence = 0.5 * (fx.distances + fy.distances - joint.distances)
-    # Where the truth is 0 the influence vanishes, and the chi-squared of p q correlations is left.
+    # Of p q independent squared correlations, each 1 / n in the mean.
     second = zx.shape[1] * zy.shape[1] / (2 * len(zx) ** 2)
     return with_error(value, influence, second, estimator, notes)
 
@@ -87,15 +87,18 @@ def of_normal_pair(
 def with_error(
     value: float, influence: Floats, second: float, estimator: str, notes: tuple[str, ...]
 ) -> Estimate:
-    """A value with the standard error of the mean influence of its rows (n,), in nats.
+    """A value with the standard error of the mean influence of its rows, in nats.
 
     Args:
         value: In nats.
-        influence: What each row does to the value, times n.
-        second: Variance beyond first order, in nats squared.
+        influence: What each row does to the value, times n, (n,).
+        second: Variance of second order, in nats squared: the variance of the influences holds
+            it twice, and where the truth is 0 it is all there is.
         estimator: Name.
         notes: Warnings.
     """
     n = len(influence)
-    error = float(np.sqrt(influence.var(ddof=1) / n + second))
-    return from_error(float(value), error, n, "influence of rows", estimator, notes)
+    variance = max(float(influence.var(ddof=1)) / n - second, second)
+    return from_error(
+        float(value), float(np.sqrt(variance)), n, "influence of rows", estimator, notes
+    )

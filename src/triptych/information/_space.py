@@ -7,8 +7,10 @@ the same rounded subtraction, so that the k-th neighbour itself never slips in o
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -158,11 +160,11 @@ def counts(
         return number
     if points.shape[1] == 2:
         return _counts_in_a_plane(points, asked, radii, closed)
-    from sklearn.neighbors import KDTree
-
     # The tree compares with <=; a negative radius counts nothing.
     reach = radii if closed else np.where(radii > 0, np.nextafter(radii, 0.0), -1.0)
-    tree = KDTree(points, metric="chebyshev", leaf_size=40 if len(points) < SERIAL else 20)
+    tree = _counting_tree()(
+        points, metric="chebyshev", leaf_size=40 if len(points) < SERIAL else 20
+    )
     order = np.argsort(asked[:, 0], kind="stable") if queries is not None else _leaves(tree)
     found = np.empty(len(asked), dtype=np.int64)
     found[order] = tree.query_radius(asked[order], reach[order], count_only=True)
@@ -196,6 +198,16 @@ def counts_within_neighbours(x: Floats, y: Floats, k: int) -> tuple[Floats, Ints
         distances[part] = near
         nx[part], ny[part] = (in_x < limit).sum(axis=1), (in_y < limit).sum(axis=1)
     return distances, popularity, nx, ny
+
+
+@cache
+def _counting_tree() -> Any:
+    """scikit-learn's tree, whose import draws from Python's global generator: put back."""
+    state = random.getstate()
+    from sklearn.neighbors import KDTree
+
+    random.setstate(state)
+    return KDTree
 
 
 def _leaves(tree: Any) -> Ints:
