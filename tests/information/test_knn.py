@@ -276,6 +276,13 @@ def test_too_many_dimensions_are_said():
     x, y = pairs(2000, 0.9, d=5)
     assert any("5 + 5 dimensions are many" in note for note in _knn.ksg(x, y).warnings)
     assert _knn.ksg(*pairs(2000, 0.5)).warnings == ()
+    assert any("5 + 5 dimensions" in note for note in _knn.mixed(x, y).warnings)
+    assert any("5 + 5 + 5 dim" in note for note in _knn.conditional(x, y, x[::-1]).warnings)
+    wide = np.random.default_rng(0).uniform(size=(2000, 10))
+    assert any("likely too high" in note for note in _knn.entropy(wide).warnings)
+    assert _knn.entropy(x[:, :3]).warnings == ()
+    labels = (x.sum(axis=1) > 0).astype(int)
+    assert any("5 dimensions" in note for note in _knn.ross(x, labels).warnings)
 
 
 def test_heavy_tails_are_said():

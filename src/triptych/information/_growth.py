@@ -84,13 +84,17 @@ def growth_of(
     return Growth(float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains))))
 
 
-def doubts(found: Growth | None, dimensions: str, n: int) -> list[str]:
-    """A warning where the estimate still rises with the number of rows."""
-    if found is None or found.gain < max(GAIN, 3 * found.error):
+def doubts(found: Growth | None, dimensions: str, n: int, *, either: bool = False) -> list[str]:
+    """A warning where the estimate still rises with the number of rows, or falls if ``either``."""
+    if found is None or not (found.gain > 0 or either):
         return []
+    # Rows of the quarter share neighbours, so the error of their mean is larger than it looks.
+    if abs(found.gain) < max(GAIN, (4 if either else 3) * found.error):
+        return []
+    word, end = ("less", "low") if found.gain > 0 else ("more", "high")
     return [
-        f"{dimensions} dimensions are many for {n} rows: {GAIN_WORD} {found.gain:.2f} nats less, "
-        "so the estimate is likely too low."
+        f"{dimensions} dimensions are many for {n} rows: {GAIN_WORD} {abs(found.gain):.2f} nats "
+        f"{word}, so the estimate is likely too {end}."
     ]
 
 
