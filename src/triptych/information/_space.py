@@ -23,7 +23,8 @@ Ints = NDArray[np.int64]
 
 SMALL = 100_000  # pairs of rows up to which counting in a table of distances beats a tree
 TABLE = 16_384  # distances of it held at once
-SERIAL = 5_000  # rows below which threads cost more than they give
+SERIAL = 5_000  # numbers below which threads cost more than they give
+FEW = 4  # columns up to which SciPy's tree finds neighbours faster
 
 
 def n_threads() -> int:
@@ -34,7 +35,7 @@ def n_threads() -> int:
 
 
 def both(*calls: Callable[[], Any], n: int) -> list[Any]:
-    """Results of the calls, made side by side where n rows and the cores are worth it."""
+    """Results of the calls, made side by side where n numbers and the cores are worth it."""
     if n < SERIAL or n_threads() == 1:
         return [call() for call in calls]
     with ThreadPoolExecutor(min(n_threads(), len(calls))) as pool:
@@ -94,21 +95,54 @@ def neighbours(points: Floats, k: int) -> Ints:
 
 
 def _query(points: Floats, wanted: list[int], queries: Floats | None) -> tuple[Floats, Ints]:
-    """Distances and row numbers of the wanted neighbours (1 is the nearest), (m, wanted)."""
+    """Distances and row numbers of the wanted neighbours (1 is the nearest), (m, wanted).
+
+    SciPy's tree is the faster one in few dimensions, scikit-learn's in many. Either way,
+    neighbouring queries walk the same branches, which then lie in the cache.
+    """
+    if points.shape[1] > FEW:
+        return _query_of_many_columns(points, wanted, queries)
     from scipy.spatial import cKDTree
 
-    high = points.shape[1] > 4
-    tree = cKDTree(points, leafsize=16, balanced_tree=high, compact_nodes=high)
+    tree = cKDTree(points, leafsize=16, balanced_tree=False, compact_nodes=False)
     workers = 1 if len(points) < SERIAL // points.shape[1] else n_threads()
     if queries is not None:
         near, rows = tree.query(queries, k=wanted, p=np.inf, workers=workers)
         return near, rows
-    # Neighbouring queries walk the same branches, which then lie in the cache.
-    order = tree.indices
-    near, rows = tree.query(points[order], k=wanted, p=np.inf, workers=workers)
-    distances, numbers = np.empty_like(near), np.empty_like(rows)
-    distances[order], numbers[order] = near, rows
-    return distances, numbers
+    near, rows = tree.query(points[tree.indices], k=wanted, p=np.inf, workers=workers)
+    return _put_back(near, tree.indices), _put_back(rows, tree.indices)
+
+
+def _query_of_many_columns(
+    points: Floats, wanted: list[int], queries: Floats | None
+) -> tuple[Floats, Ints]:
+    tree = _tree_of_many_columns()(points, metric="chebyshev", leaf_size=20)
+    order = _leaves(tree)
+    asked = points[order] if queries is None else queries
+
+    def some(part: slice) -> tuple[Floats, Ints]:
+        near, rows = tree.query(asked[part], k=wanted[-1], sort_results=len(wanted) > 1)
+        if len(wanted) == 1:
+            last = near.argmax(axis=1)[:, None]
+            return np.take_along_axis(near, last, 1), np.take_along_axis(rows, last, 1)
+        at = np.array(wanted) - 1
+        return near[:, at], rows[:, at]
+
+    share = -(-len(asked) // (n_threads() if len(points) * points.shape[1] >= SERIAL else 1))
+    calls = [lambda part=part: some(part) for part in row_chunks(len(asked), share)]
+    found = both(*calls, n=len(points) * points.shape[1])
+    near = np.concatenate([part[0] for part in found])
+    rows = np.concatenate([part[1] for part in found])
+    if queries is not None:
+        return near, rows
+    return _put_back(near, order), _put_back(rows, order)
+
+
+def _put_back(values: NDArray[Any], order: Ints) -> NDArray[Any]:
+    """Rows that were taken in an order, where they came from."""
+    found = np.empty_like(values)
+    found[order] = values
+    return found
 
 
 def _kth_on_a_line(values: Floats, k: int) -> tuple[Floats, Ints]:
@@ -162,7 +196,7 @@ def counts(
         return _counts_in_a_plane(points, asked, radii, closed)
     # The tree compares with <=; a negative radius counts nothing.
     reach = radii if closed else np.where(radii > 0, np.nextafter(radii, 0.0), -1.0)
-    tree = _counting_tree()(
+    tree = _tree_of_many_columns()(
         points, metric="chebyshev", leaf_size=40 if len(points) < SERIAL else 20
     )
     order = np.argsort(asked[:, 0], kind="stable") if queries is not None else _leaves(tree)
@@ -186,7 +220,7 @@ def counts_within_neighbours(x: Floats, y: Floats, k: int) -> tuple[Floats, Ints
     n = len(x)
     if n * n > SMALL or x.shape[1] + y.shape[1] == 2:
         distances, popularity = kth_distances_and_popularity(np.hstack([x, y]), k)
-        nx, ny = both(lambda: counts(x, distances), lambda: counts(y, distances), n=n)
+        nx, ny = both(lambda: counts(x, distances), lambda: counts(y, distances), n=n * x.shape[1])
         return distances, popularity, nx, ny
     distances, popularity = np.empty(n), np.full(n, -1)
     nx, ny = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
@@ -201,7 +235,7 @@ def counts_within_neighbours(x: Floats, y: Floats, k: int) -> tuple[Floats, Ints
 
 
 @cache
-def _counting_tree() -> Any:
+def _tree_of_many_columns() -> Any:
     """scikit-learn's tree, whose import draws from Python's global generator: put back."""
     state = random.getstate()
     from sklearn.neighbors import KDTree
