@@ -46,8 +46,8 @@ def main():
                     Rival(peer, RIVALS / f"{peer}_ksg.py", environment="main", sizes=sizes)
                 )
             print(f"\n{part}: {heading()}\n")
-            print("| n | columns | triptych s | MiB | nats | " + " | ".join(peers) + " |")
-            print("| --- " * (5 + len(peers)) + "|")
+            print("| n | columns | triptych s | CPU s | MiB | nats | " + " | ".join(peers) + " |")
+            print("| --- " * (6 + len(peers)) + "|")
             for n, d in sizes:
                 taking = {
                     name: (side, f"{n} {d}")
@@ -57,13 +57,14 @@ def main():
                 found = interleave(taking, repeats=repeats, warm_up=int(repeats > 1))
                 ours = found["triptych"]
                 cells = [
-                    f"{found[p].seconds:.4f} s, {found[p].seconds / ours.seconds:.2f} ×"
+                    f"{found[p].seconds:.4f} s, {found[p].seconds / ours.seconds:.2f} × "
+                    f"(CPU {found[p].cpu / ours.cpu:.2f} ×)"
                     if p in found and found[p].error is None
                     else (found[p].error if p in found else "–")
                     for p in peers
                 ]
                 print(
-                    f"| {n:,} | {d} + {d} | {ours.seconds:.4f} | {ours.mib:.0f} | "
+                    f"| {n:,} | {d} + {d} | {ours.seconds:.4f} | {ours.cpu:.4f} | {ours.mib:.0f} | "
                     f"{ours.value:.4f} | " + " | ".join(cells) + " |",
                     flush=True,
                 )

@@ -17,7 +17,7 @@ from triptych.information._space import counts, kth_distances
 
 Floats = NDArray[np.float64]
 
-ROWS = 2000  # asked at most among a quarter of the sample
+ROWS = 2000  # asked at most among a quarter of the sample; half as many where each is dear
 LEAST = 100  # rows of a quarter that can show anything
 GAIN = 0.04  # nats from a quarter of the rows to all that make an estimate doubtful
 GAIN_WORD = "a quarter of them gives"
@@ -53,7 +53,8 @@ def growth(x: Floats, y: Floats, parts: Floats, k: int) -> Growth | None:
         return None
     rows = _quarter(n)
     joint = np.hstack([x[rows], y[rows]])
-    some = slice(None, None, max(2, -(-len(rows) // ROWS)))
+    most = ROWS if joint.shape[1] <= 6 else ROWS // 2
+    some = slice(None, None, max(2, -(-len(rows) // most)))
     asked = rows[some]
     # Each row asked is one of the quarter, and its own first neighbour.
     distances = kth_distances(joint, k + 1, joint[some])

@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 
 SMALL = 100_000  # pairs of rows up to which counting in a table of distances beats a tree
 TABLE = 16_384  # distances of it held at once
-SERIAL = 5_000  # numbers below which threads cost more than they give
+SERIAL = 20_000  # numbers below which threads cost more than they give
 FEW = 4  # columns up to which SciPy's tree finds neighbours faster
 
 
@@ -197,7 +197,7 @@ def counts(
     # The tree compares with <=; a negative radius counts nothing.
     reach = radii if closed else np.where(radii > 0, np.nextafter(radii, 0.0), -1.0)
     tree = _tree_of_many_columns()(
-        points, metric="chebyshev", leaf_size=40 if len(points) < SERIAL else 20
+        points, metric="chebyshev", leaf_size=40 if len(points) < 5_000 else 20
     )
     order = np.argsort(asked[:, 0], kind="stable") if queries is not None else _leaves(tree)
     found = np.empty(len(asked), dtype=np.int64)
@@ -325,7 +325,7 @@ def _counts_in_a_plane(points: Floats, asked: Floats, radii: Floats, closed: boo
     (left, right, order), (bottom, top, other) = both(
         lambda: _ranges(first, at, radii, closed),
         lambda: _ranges(second, above, radii, closed),
-        n=len(points),
+        n=2 * len(points),
     )
     n = len(points)
     rank = np.empty(n, dtype=np.int32)
@@ -335,13 +335,13 @@ def _counts_in_a_plane(points: Floats, asked: Floats, radii: Floats, closed: boo
 
     bounds = np.concatenate([top[walk], bottom[walk]])
     places = np.concatenate([left[walk], right[walk]])
-    if n < SERIAL or n_threads() == 1:
+    if 2 * n < SERIAL or n_threads() == 1:
         high, low = _below(sequence, places, bounds).reshape(2, -1)
     else:
         high, low = both(
             lambda: _below(sequence, places, bounds[: len(asked)]),
             lambda: _below(sequence, places, bounds[len(asked) :]),
-            n=n,
+            n=2 * n,
         )
     found = np.empty(len(asked), dtype=np.int64)
     found[walk] = high - low
