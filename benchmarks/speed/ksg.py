@@ -64,8 +64,8 @@ def main():
                     for p in peers
                 ]
                 print(
-                    f"| {n:,} | {d} + {d} | {ours.seconds:.4f} | {ours.cpu:.4f} | {ours.mib:.0f} | "
-                    f"{ours.value:.4f} | " + " | ".join(cells) + " |",
+                    f"| {n:,} | {d} + {d} | {ours.seconds:.4f} | {ours.cpu:.4f} | "
+                    f"{ours.mib:.0f} | {ours.value:.4f} | " + " | ".join(cells) + " |",
                     flush=True,
                 )
 
