@@ -94,6 +94,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--estimators", nargs="+", default=list(ESTIMATORS), choices=ESTIMATORS)
+    parser.add_argument("--tasks", default="", help="those whose name holds this")
     parser.add_argument("--out", type=Path, default=Path("beyond_normal.jsonl"))
     parser.add_argument("--minutes", type=float, default=4.5, help="stop after so many")
     parser.add_argument("--table", action="store_true", help="print only")
@@ -105,7 +106,7 @@ def main():
         for seed in range(given.seeds)
         for task in tasks().values()
         for e in given.estimators
-        if (e, task.name, given.n, seed) not in rows
+        if given.tasks in task.name and (e, task.name, given.n, seed) not in rows
     ]
     for done, (seed, task, e) in enumerate([] if given.table else todo):
         if time.perf_counter() - start > 60 * given.minutes:
