@@ -61,15 +61,15 @@ def automatic(x, y):
 NORMAL = 0.5 * np.log(2 * np.pi * np.e)
 CASES = {
     "normal: auto": on("normal", automatic),
-    "additive 0.75: auto": on("additive 0.75", automatic),
     "bimodal(normal): auto": on("bimodal(normal)", automatic),
     "dense 5+5: auto": on("dense 5+5", automatic),
     "student 3+3 dof 3: auto": on("student 3+3 dof 3", automatic),
+    "swiss-roll(cdf(normal)): KSG 1": on("swiss-roll(cdf(normal))", _knn.ksg),
+    "additive 0.75: auto": on("additive 0.75", automatic),  # an edge of the density: biased
     "normal: KSG 1": on("normal", _knn.ksg),
     "normal: KSG 2": on("normal", lambda x, y: _knn.ksg(x, y, version=2)),
     "normal: KSG 1, k = 10": on("normal", lambda x, y: _knn.ksg(x, y, k=10)),
     "dense 2+2: KSG 1": on("dense 2+2", _knn.ksg),
-    "swiss-roll(cdf(normal)): KSG 1": on("swiss-roll(cdf(normal))", _knn.ksg),
     "dense 25+25: gaussian": on("dense 25+25", _gaussian.mutual_information),
     "cdf(sparse 5+5): copula": on("cdf(sparse 5+5)", _copula.gaussian),
     "student 5+5 dof 2: student copula": on("student 5+5 dof 2", _copula.student),

@@ -35,17 +35,20 @@ class Growth(NamedTuple):
     error: float
 
 
-def growth(x: Floats, y: Floats, parts: Floats, k: int) -> Growth | None:
+def growth(
+    x: Floats, y: Floats, parts: Floats, k: int, *, thorough: bool = False
+) -> Growth | None:
     """The gain of KSG 1 from a quarter of the rows to all, on the same rows.
 
-    Some rows of one quarter are asked first; in more than four dimensions, where they leave a
-    doubt, more rows of every quarter.
+    Some rows of one quarter are asked; if thorough, more, and in more than four dimensions rows
+    of every quarter where the first leave a doubt.
 
     Args:
         x: Shape (n, p).
         y: Shape (n, q).
         parts: Contributions (n,) to the estimate from all rows.
         k: Neighbours.
+        thorough: Whether a doubt is worth the time of the estimate itself.
 
     Returns:
         Nothing where a quarter of the rows is too few.
@@ -53,18 +56,23 @@ def growth(x: Floats, y: Floats, parts: Floats, k: int) -> Growth | None:
     n = len(x)
     if n < 4 * max(LEAST, 10 * (k + 1)):
         return None
-    found = _mean(_gains(x, y, parts, k, 0))
+    m = -(-n // 4)
+    step = max(2, 2 * m // ROWS)
+    if not thorough:
+        return _mean(_gains(x, y, parts, k, 0, step))
+    step = -(-m // ROWS) if m > 2 * ROWS else 2 if m < ROWS else 1
+    found = _mean(_gains(x, y, parts, k, 0, step))
     clear = found.gain > max(GAIN, 3 * found.error) or found.gain < GAIN / 2
     if clear or x.shape[1] + y.shape[1] <= 4:
         return found
-    return _mean(np.concatenate([_gains(x, y, parts, k, first) for first in range(4)]))
+    return _mean(np.concatenate([_gains(x, y, parts, k, first, step) for first in range(4)]))
 
 
-def _gains(x: Floats, y: Floats, parts: Floats, k: int, first: int) -> Floats:
-    """What all rows add for some of every fourth row, beginning with the one given."""
+def _gains(x: Floats, y: Floats, parts: Floats, k: int, first: int, step: int) -> Floats:
+    """What all rows add to every step-th of every fourth row, beginning with the first given."""
     rows = np.arange(first, len(x), 4)
     joint, m = np.hstack([x[rows], y[rows]]), len(rows)
-    some = slice(None, None, -(-m // ROWS) if m > 2 * ROWS else 2 if m < ROWS else 1)
+    some = slice(None, None, step)
     asked = rows[some]
     # Each row asked is one of the quarter, and its own first neighbour.
     distances = kth_distances(joint, k + 1, joint[some])

@@ -103,7 +103,9 @@ def ksg(
         parts, popularity, _ = by(zx, zy, k)
     notes += _ties((zx, zy), names)
     if zx.shape[1] + zy.shape[1] > 2:
-        notes += doubts(growth(zx, zy, parts, k), f"{zx.shape[1]} + {zy.shape[1]}", n)
+        # The automatic choice takes ranks, and its warnings must be worth something.
+        found = growth(zx, zy, parts, k, thorough=margins == "normal")
+        notes += doubts(found, f"{zx.shape[1]} + {zy.shape[1]}", n)
     return from_contributions(parts, popularity / k, estimator=title, warnings=tuple(notes))
 
 
