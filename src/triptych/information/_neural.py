@@ -163,7 +163,7 @@ def estimate(
     return _estimate(reading, NAMES[bound], notes, _reason(fit, history, epochs, size, reading))
 
 
-# -- data ------------------------------------------------------------------------------------------
+# -- data ----------------------------------------------------------------------------------------
 
 
 def _vectors(data: ArrayLike, name: str) -> Floats:
@@ -231,7 +231,7 @@ class _Floats:
         return values
 
 
-# -- networks --------------------------------------------------------------------------------------
+# -- networks ------------------------------------------------------------------------------------
 
 
 class _Entropies(nn.Module):
@@ -301,7 +301,7 @@ def _terms(network: Any, bound: str) -> Callable[[Batch], dict[str, Tensor]]:
     return of_density if bound in DENSITY_BOUNDS else of_critic
 
 
-# -- reading ---------------------------------------------------------------------------------------
+# -- reading -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

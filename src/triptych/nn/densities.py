@@ -35,11 +35,11 @@ class Density(nn.Module):
     """What every density model answers."""
 
     def log_density(self, x: Tensor, y: Tensor) -> Tensor:
-        """log q(y_i | x_i), in nats, shape (n,)."""
+        """Log q(y_i | x_i), in nats, shape (n,)."""
         raise NotImplementedError
 
     def log_densities(self, x: Tensor, y: Tensor) -> Tensor:
-        """log q(y_j | x_i) at (i, j), shape (n, m)."""
+        """Log q(y_j | x_i) at (i, j), shape (n, m)."""
         n, m = len(x), len(y)
         rows = x.repeat_interleave(m, 0), y.repeat(n, 1)
         return self.log_density(*rows).view(n, m)
@@ -114,13 +114,13 @@ class Gaussian(Density):
         return mean, _bounded(raw)
 
     def log_density(self, x: Tensor, y: Tensor) -> Tensor:
-        """log q(y_i | x_i), shape (n,)."""
+        """Log q(y_i | x_i), shape (n,)."""
         mean, log_scale = self._moments(x)
         z = (y - mean) * torch.exp(-log_scale)
         return -(z.square() / 2 + log_scale + math.log(2 * math.pi) / 2).sum(-1)
 
     def log_densities(self, x: Tensor, y: Tensor) -> Tensor:
-        """log q(y_j | x_i), shape (n, m): three matrix products instead of n m passes."""
+        """Log q(y_j | x_i), shape (n, m): three matrix products instead of n m passes."""
         mean, log_scale = self._moments(x)
         precision = torch.exp(-2 * log_scale)  # (n, q)
         square = precision @ y.square().T - 2 * (precision * mean) @ y.T  # (n, m)
@@ -151,7 +151,7 @@ class Autoregressive(Density):
             self.last.bias.view(self.shape)[..., 1] += spread
 
     def log_density(self, x: Tensor, y: Tensor) -> Tensor:
-        """log q(y_i | x_i), shape (n,)."""
+        """Log q(y_i | x_i), shape (n,)."""
         h = self.first(y)
         if self.context is not None:
             h = h + self.context(x)
