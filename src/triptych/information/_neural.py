@@ -198,7 +198,7 @@ def _scaled(
     if scale == "ranks":
         return np.stack([_scores(c, c[fit]) for c in data[:, keep].T], 1), tuple(notes)
     values = (data[:, keep] - seen.means[keep]) / seen.spreads[keep]
-    if (far := np.abs(values).max()) > 30:
+    if (far := np.abs(values).max()) > 15:
         notes.append(
             f"{name} has heavy tails (a value {far:.0f} standard deviations out), which networks "
             'learn badly from: try scale="ranks"'
@@ -247,13 +247,13 @@ class _Entropies(nn.Module):
 
 def _recipe(bound: str, critic: Any) -> CriticRecipe | DensityRecipe:
     if critic is None:
-        return {"doe": AutoregressiveDensity(), "club": GaussianDensity()}.get(
-            bound, GaussianDensity() if bound == "l1out" else SeparableCritic()
-        )
+        if bound == "doe":
+            return AutoregressiveDensity()
+        return GaussianDensity() if bound in DENSITY_BOUNDS else SeparableCritic()
     if isinstance(critic, type) or not isinstance(critic, CriticRecipe):
+        got = f"the class {critic.__name__}" if isinstance(critic, type) else repr(critic)
         raise ParameterError(
-            "critic: expected a recipe such as SeparableCritic() or None, got "
-            f"{critic.__name__ if isinstance(critic, type) else critic!r}."
+            f"critic: expected a recipe such as SeparableCritic() or None, got {got}."
         )
     recipe: CriticRecipe = critic
     return recipe
@@ -354,9 +354,15 @@ def _read(network: Any, bound: str, a: Floats, b: Floats, size: int, clip: float
             joint.append(own.mean())
             product.append(log_mean_exp(others))
             squares.append(log_mean_exp(2 * others))
-    stacked = [torch.stack(v).double() if v else torch.empty(0) for v in (joint, product, squares)]
     number = len(batches) * size
-    return _Reading(*stacked, number, number * (size - 1), _pooled(bound))
+    return _Reading(
+        joint=torch.stack(joint).double(),
+        product=torch.stack(product) if product else torch.empty(0),
+        squares=torch.stack(squares) if squares else torch.empty(0),
+        pairs=number,
+        product_pairs=number * (size - 1),
+        pooled=_pooled(bound),
+    )
 
 
 def _pooled(bound: str) -> Callable[[Tensor, Tensor], Tensor]:

@@ -1,0 +1,464 @@
+"""Redundancy, uniques and synergy of high-dimensional data, batch by batch.
+
+The decomposition of Bertschinger et al. asks for the joint law q of (x1, x2, y) that keeps the
+laws of (x1, y) and (x2, y) and has the least information I_q(x1, x2; y). Here it is sought on
+the rows of a batch: three classifiers give p(y | x1), p(y | x2) and p(y | x1, x2); two networks
+give affinities of every x1 and x2 of the batch for every label; Sinkhorn's scaling turns these
+into a q with the marginals asked for, and the networks are trained to make I_q small.
+
+For data that are tables, or become ones by clustering, the exact programme is better in every way.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from triptych.arrays import as_labels, check_finite, check_number
+from triptych.contracts.estimate import Estimate
+from triptych.errors import DataError, ShapeError
+from triptych.linalg import standardise
+from triptych.modalities import Modalities
+from triptych.nn.critics import dense
+from triptych.seeding import check_random_state, derive, generator, torch_scope
+from triptych.training.batches import Batch, Rows, steps_per_epoch
+from triptych.training.loop import Phase, Stream, train
+from triptych.training.settings import Training
+
+Floats = NDArray[np.float64]
+
+# Shares of the rows: to train on, to choose epochs and temperatures on, to read values on.
+SHARES = (0.5, 0.15, 0.35)
+LEAST_ROWS = 200
+BATCHES = 5
+CODES = 10
+NAME = "batch (Sinkhorn)"
+
+SETTINGS = Training(batch_size=256, learning_rate=1e-3, weight_decay=1e-4)
+
+
+class Decomposition(NamedTuple):
+    """Who tells what about y: four estimates in nats that add up to I(x1, x2; y)."""
+
+    redundancy: Estimate
+    unique_1: Estimate
+    unique_2: Estimate
+    synergy: Estimate
+
+
+def decomposition(
+    x1: ArrayLike,
+    x2: ArrayLike,
+    y: ArrayLike,
+    *,
+    width: int = 64,
+    depth: int = 2,
+    steps: int = 600,
+    refine: int = 20,
+    training: Training = SETTINGS,
+    random_state: int | None = None,
+) -> Decomposition:
+    """The batch estimator of the partial information decomposition.
+
+    Half of the rows train classifiers and affinities, some choose epochs and temperatures, the
+    rest are read in batches of disjoint rows. In each batch, with I_q of the q found there,
+
+    - redundancy = I(x1; y) + I(x2; y) - I_q,
+    - unique_1 = I_q - I(x2; y), unique_2 = I_q - I(x1; y),
+    - synergy = I(x1, x2; y) - I_q.
+
+    I(x1; y) and I(x2; y) are those of the batch's q, so redundancy and uniques are consistent to
+    rounding and the uniques not negative; I(x1, x2; y) is what labels give, the entropy of y less
+    the cross-entropy of its classifier on held-out rows, so that overconfidence is not taken for
+    synergy. The synergy can be negative by chance.
+
+    A q that is not the best makes the redundancy too small and the uniques too large. Since
+    Sinkhorn's scaling of the batch's own mixture lowers I_q with every round, towards the least,
+    ``refine`` rounds of it follow the networks.
+
+    Args:
+        x1: Numbers, shape (n, p) or (n,), n >= 200.
+        x2: Of the same rows, shape (n, q) or (n,).
+        y: Labels (n,), two classes or more.
+        width: Units of a hidden layer.
+        depth: Hidden layers of every network; 0 makes them linear.
+        steps: Training steps of the classifiers, and again of the affinities, rounded up to whole
+            epochs; sets ``training.epochs``.
+        refine: Rounds after the networks, on each batch that is read.
+        training: Batch size, learning rate, schedule, device.
+        random_state: Seed.
+
+    Returns:
+        Four estimates in nats; the standard errors are over held-out batches, given the networks.
+
+    Raises:
+        DataError: Too few rows, one class only, NaN, or numbers of the wrong type.
+        ShapeError: The three are not of the same rows.
+
+    References:
+        Liang et al. 2023, arXiv:2302.12247, sec. 3.2 (there exp and scaling by division; here in
+        logarithms; there without temperatures, a learnt scale and refinement).
+        Bertschinger et al. 2014, arXiv:1311.2852.
+    """
+    seed = check_random_state(random_state)
+    for name, value, low in (("width", width, 1), ("depth", depth, 0), ("steps", steps, 1)):
+        check_number(name, value, low=low, integer=True)
+    check_number("refine", refine, low=0, integer=True)
+    data = _Data.read(x1, x2, y)
+    fit, stop, held = _parts(data.y, seed)
+    data = data.scaled(fit)
+    size = min(training.batch_size, len(held) // BATCHES)
+    batch = min(training.batch_size, len(fit))
+    epochs = math.ceil(steps / steps_per_epoch(len(fit), batch))
+    settings = replace(training, epochs=epochs, batch_size=batch)
+    rows, watched = data.rows(fit), data.rows(stop)
+
+    with torch_scope(derive(seed, "weights")):
+        classifiers = _Classifiers(data.widths, data.k, width=width, depth=depth)
+        affinities = _Affinities(data.widths[:2], data.k, width=width, depth=depth)
+    phase = Phase("classifiers", (Stream(classifiers.terms),))
+    train(classifiers, (phase,), rows, settings, seed=seed, valid=watched)
+    classifiers.calibrate(data.tensors(stop))
+
+    def terms(batch: Batch) -> dict[str, Tensor]:
+        a, b = batch.values["x1"], batch.values["x2"]
+        with torch.no_grad():
+            first, second, _ = classifiers.log_posteriors(a, b)
+        log_q = coupled(affinities(a, b), first, second)
+        return {"loss": information_of(log_q)[0]}
+
+    classifiers.to(_device_of(settings))
+    phase = Phase("affinities", (Stream(terms),))
+    train(affinities, (phase,), rows, settings, seed=derive(seed, "affinities"), valid=watched)
+    classifiers.to("cpu")
+    return _read(classifiers, affinities, data, held, size, refine, settings)
+
+
+# -- the coupling ------------------------------------------------------------------------------
+
+
+def coupled(
+    affinities: Tensor,
+    log_first: Tensor,
+    log_second: Tensor,
+    *,
+    rounds: int = 100,
+    tolerance: float = 1e-4,
+) -> Tensor:
+    r"""Sinkhorn's scaling in logarithms: the q nearest to exp(affinities) with given marginals.
+
+    For label y, q(., . | y) has the row sums p(y | x1_a) / sum over a and the column sums
+    p(y | x2_b) / sum over b. The weight of the label is the mean of both posteriors over the
+    batch, so that both sides have one mass even where the classifiers differ.
+
+    Args:
+        affinities: Any numbers, shape (k, n, n).
+        log_first: log p(y | x1_a), shape (n, k).
+        log_second: log p(y | x2_b), shape (n, k).
+        rounds: Most scalings of rows and columns.
+        tolerance: Largest share by which row sums may miss when the scaling stops.
+
+    Returns:
+        log q(y, x1_a, x2_b), shape (k, n, n); its exponentials sum to 1.
+
+    References:
+        Sinkhorn 1964; Cuturi 2013, arXiv:1306.0895 (in logarithms: Peyré and Cuturi 2019, 4.4).
+    """
+    log_r = F.log_softmax(log_first.T, 1)  # (k, n): each sums to one over the rows
+    log_c = F.log_softmax(log_second.T, 1)
+    weight = (log_first.exp().mean(0) + log_second.exp().mean(0)) / 2  # (k,)
+    # Rows and columns that a label all but excludes are scaled from a start near the answer.
+    log_q = affinities - affinities.amax((1, 2), keepdim=True)
+    log_q = log_q + log_r[:, :, None] + log_c[:, None, :]
+    for _ in range(rounds):
+        log_q = log_q + (log_r - torch.logsumexp(log_q, 2))[:, :, None]
+        log_q = log_q + (log_c - torch.logsumexp(log_q, 1))[:, None, :]
+        with torch.no_grad():
+            missed = (torch.logsumexp(log_q, 2).exp() - log_r.exp()).abs().sum(1).max()
+        if missed < tolerance:
+            break
+    return log_q + weight.log()[:, None, None]
+
+
+def refined(log_q: Tensor, log_first: Tensor, log_second: Tensor, rounds: int) -> Tensor:
+    """Alternate between the mixture of all labels and the q nearest to it: I_q only falls.
+
+    I_q = min over r of the weighted sum of KL(q(. | y) || r), attained by the mixture; and for a
+    given r the best q(. | y) is r scaled to the marginals. Both sets are convex, so the limit is
+    the least I_q of all.
+
+    Args:
+        log_q: Shape (k, n, n), from :func:`coupled`.
+        log_first: log p(y | x1_a), shape (n, k).
+        log_second: log p(y | x2_b), shape (n, k).
+        rounds: How often.
+
+    References:
+        Csiszár and Tusnády 1984, "Information geometry and alternating minimization".
+    """
+    for _ in range(rounds):
+        mixture = torch.logsumexp(log_q, 0, keepdim=True).expand_as(log_q)
+        # ``coupled`` starts from the product of the marginals; what it adds is taken off first.
+        start = (
+            mixture
+            - F.log_softmax(log_first.T, 1)[:, :, None]
+            - F.log_softmax(log_second.T, 1)[:, None, :]
+        )
+        log_q = coupled(start, log_first, log_second)
+    return log_q
+
+
+def information_of(log_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """I_q(x1, x2; y), I_q(x1; y) and I_q(x2; y) of log q (k, n, n), in nats."""
+    log_y = torch.logsumexp(log_q, (1, 2))  # (k,)
+    log_pairs = torch.logsumexp(log_q, 0)  # (n, n)
+    both = (log_q.exp() * (log_q - log_pairs - log_y[:, None, None])).sum()
+    single = []
+    for axis in (2, 1):
+        log_one = torch.logsumexp(log_q, axis)  # (k, n)
+        alone = torch.logsumexp(log_one, 0)  # (n,)
+        single.append((log_one.exp() * (log_one - alone - log_y[:, None])).sum())
+    return both, single[0], single[1]
+
+
+# -- data --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Data:
+    x1: Floats
+    x2: Floats
+    y: NDArray[np.int64]
+    k: int
+
+    @classmethod
+    def read(cls, x1: ArrayLike, x2: ArrayLike, y: ArrayLike) -> _Data:
+        a, b = _vectors(x1, "x1"), _vectors(x2, "x2")
+        if len(a) != len(b):
+            raise ShapeError(
+                f"x1 and x2 must be of the same rows; got {len(a)} of x1 and {len(b)} of x2."
+            )
+        labels, codes, counts = np.unique(
+            as_labels(y, len(a)), return_inverse=True, return_counts=True
+        )
+        if len(labels) < 2:
+            raise DataError(f"y: expected two classes or more, got one: {labels[0]!r}.")
+        if len(a) < LEAST_ROWS:
+            raise DataError(
+                f"the batch decomposition takes at least {LEAST_ROWS} rows, and is poor below "
+                f"thousands; got {len(a)}."
+            )
+        if counts.min() < 10:
+            raise DataError(
+                f"y: expected at least 10 rows of every class, which three parts share; got "
+                f"{counts.min()} of {labels[counts.argmin()]!r}."
+            )
+        return cls(a, b, codes.astype(np.int64), len(labels))
+
+    @property
+    def widths(self) -> tuple[int, int, int]:
+        """Columns of x1, of x2, of both."""
+        p, q = self.x1.shape[1], self.x2.shape[1]
+        return p, q, p + q
+
+    def scaled(self, fit: NDArray[np.intp]) -> _Data:
+        def on_scale(data: Floats) -> Floats:
+            seen = standardise(data[fit])
+            # A constant column becomes zero, whatever it does outside the training part.
+            return np.where(seen.constant, 0.0, (data - seen.means) / seen.spreads)
+
+        return replace(self, x1=on_scale(self.x1), x2=on_scale(self.x2))
+
+    def rows(self, part: NDArray[np.intp]) -> Rows:
+        reader = _Floats()
+        X = Modalities({"x1": self.x1[part], "x2": self.x2[part]})
+        return Rows(X, {"x1": reader, "x2": reader}, self.y[part])
+
+    def tensors(self, part: NDArray[np.intp]) -> tuple[Tensor, Tensor, Tensor]:
+        a, b = (torch.from_numpy(v[part].astype(np.float32)) for v in (self.x1, self.x2))
+        return a, b, torch.from_numpy(self.y[part])
+
+
+class _Floats:
+    """Arrays that are on their scale already."""
+
+    def tensors(self, data: Any, present: NDArray[np.bool_]) -> tuple[Tensor, None]:
+        return torch.from_numpy(np.asarray(data, dtype=np.float32)), None
+
+    def ready(self, values: Tensor) -> Tensor:
+        return values
+
+
+def _vectors(data: ArrayLike, name: str) -> Floats:
+    values = np.asarray(data)
+    if values.dtype.kind not in "fiub":
+        raise DataError(f"{name}: expected numbers, got an array of {values.dtype}.")
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2 or values.shape[1] < 1:
+        raise ShapeError(f"{name}: expected (n, p) or (n,), got shape {values.shape}.")
+    check_finite(values, name)
+    return values.astype(np.float64)
+
+
+def _parts(y: NDArray[np.int64], seed: int) -> tuple[NDArray[np.intp], ...]:
+    """Three parts with the same shares of every class, each in random order."""
+    rng = generator(seed, "parts")
+    parts: list[list[NDArray[np.intp]]] = [[], [], []]
+    for label in np.unique(y):
+        rows = rng.permutation(np.flatnonzero(y == label))
+        first, second = (int(len(rows) * sum(SHARES[:i])) for i in (1, 2))
+        for part, piece in zip(parts, np.split(rows, [first, second]), strict=True):
+            part.append(piece)
+    return tuple(rng.permutation(np.concatenate(part)) for part in parts)
+
+
+# -- networks ----------------------------------------------------------------------------------
+
+
+class _Classifiers(nn.Module):
+    """p(y | x1), p(y | x2) and p(y | x1, x2), each with a temperature."""
+
+    temperatures: Tensor
+
+    def __init__(self, widths: tuple[int, int, int], k: int, *, width: int, depth: int) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(dense(p, k, width=width, depth=depth) for p in widths)
+        self.register_buffer("temperatures", torch.ones(3))
+
+    def logits(self, x1: Tensor, x2: Tensor) -> list[Tensor]:
+        inputs = (x1, x2, torch.cat([x1, x2], 1))
+        return [net(x) for net, x in zip(self.nets, inputs, strict=True)]  # each (n, k)
+
+    def log_posteriors(self, x1: Tensor, x2: Tensor) -> list[Tensor]:
+        """Calibrated log p(y | .), each (n, k)."""
+        pairs = zip(self.logits(x1, x2), self.temperatures, strict=True)
+        return [F.log_softmax(logits / t, 1) for logits, t in pairs]
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        assert batch.y is not None
+        logits = self.logits(batch.values["x1"], batch.values["x2"])
+        names = ("x1", "x2", "both")
+        terms = {n: F.cross_entropy(v, batch.y) for n, v in zip(names, logits, strict=True)}
+        return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+
+    def calibrate(self, part: tuple[Tensor, Tensor, Tensor]) -> None:
+        """The temperature of each that fits the part best, Guo et al. 2017, arXiv:1706.04599."""
+        from scipy.optimize import minimize_scalar
+
+        x1, x2, y = part
+        with torch.no_grad():
+            every = [v.double() for v in self.logits(x1, x2)]
+        for i, logits in enumerate(every):
+
+            def loss(log_t: float, logits: Tensor = logits) -> float:
+                return float(F.cross_entropy(logits * math.exp(-log_t), y))
+
+            # A classifier that has learnt nothing may want to be flatter without end.
+            found = minimize_scalar(loss, bounds=(-3.0, 5.0), method="bounded")
+            self.temperatures[i] = math.exp(found.x)
+
+
+class _Affinities(nn.Module):
+    """How well x1_a and x2_b go together under label y: products of standardised codes."""
+
+    def __init__(self, widths: tuple[int, ...], k: int, *, width: int, depth: int) -> None:
+        super().__init__()
+        self.k = k
+        self.nets = nn.ModuleList(dense(p, k * CODES, width=width, depth=depth) for p in widths)
+        self.log_scale = nn.Parameter(torch.zeros(k))
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Affinities (k, n, n)."""
+        codes = []
+        for net, x in zip(self.nets, (x1, x2), strict=True):
+            z = net(x).view(len(x), self.k, CODES)
+            codes.append((z - z.mean(0)) / (z.var(0, unbiased=False) + 1e-6).sqrt())
+        products = torch.einsum("akd,bkd->kab", codes[0], codes[1]) / math.sqrt(CODES)
+        return products * self.log_scale.exp()[:, None, None]
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+
+def _read(
+    classifiers: _Classifiers,
+    affinities: _Affinities,
+    data: _Data,
+    held: NDArray[np.intp],
+    size: int,
+    refine: int,
+    settings: Training,
+) -> Decomposition:
+    values, posterior = [], []
+    affinities.double()
+    classifiers.double()
+    shares = torch.from_numpy(np.bincount(data.y, minlength=data.k) / len(data.y))
+    entropy = float(torch.special.entr(shares).sum())
+    batches = [held[i : i + size] for i in range(0, len(held) - size + 1, size)]
+    for part in batches:
+        x1, x2, y = data.tensors(part)
+        x1, x2 = x1.double(), x2.double()
+        with torch.no_grad():
+            first, second, joint = classifiers.log_posteriors(x1, x2)
+            log_q = coupled(affinities(x1, x2), first, second)
+            log_q = refined(log_q, first, second, refine)
+            least, one, two = (float(v) for v in information_of(log_q))
+        told = entropy - float(F.nll_loss(joint, y))
+        values.append((one + two - least, least - two, least - one, told - least))
+        claimed = entropy - float(torch.special.entr(joint.exp()).sum(1).mean())
+        posterior.append(claimed - told)
+    table = np.array(values)  # (batches, 4)
+    notes = _notes(np.array(posterior), size, settings)
+    reason = f"read on {len(batches) * size} held-out rows in batches of {size}"
+    return Decomposition(*(_mean(column, size, notes, reason) for column in table.T))
+
+
+def _mean(column: Floats, size: int, notes: tuple[str, ...], reason: str) -> Estimate:
+    from scipy.stats import t as student
+
+    count = len(column)
+    error = float(column.std(ddof=1) / math.sqrt(count))
+    half = float(student.ppf(0.975, count - 1)) * error
+    value = float(column.mean())
+    return Estimate(
+        value=value,
+        standard_error=error,
+        interval=(value - half, value + half),
+        interval_kind=f"t over {count} held-out batches, 95 %, given the networks",
+        unit="nats",
+        n_samples=count * size,
+        estimator=NAME,
+        warnings=notes,
+        reason=reason,
+    )
+
+
+def _notes(excess: Floats, size: int, settings: Training) -> tuple[str, ...]:
+    notes = []
+    error = excess.std(ddof=1) / math.sqrt(len(excess))
+    if abs(excess.mean()) > 0.02 + 3 * error:
+        notes.append(
+            f"the classifier of both claims {excess.mean():+.2f} nats more than its labels "
+            "confirm: it is not calibrated, which goes into all four numbers"
+        )
+    if size < settings.batch_size:
+        notes.append(
+            f"few rows: read in batches of {size}, where every x1 meets only {size} of x2"
+        )
+    return tuple(notes)
+
+
+def _device_of(settings: Training) -> str:
+    if settings.device != "auto":
+        return settings.device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
