@@ -25,6 +25,7 @@ from triptych.arrays import as_labels, check_finite, check_number
 from triptych.contracts.estimate import Estimate
 from triptych.errors import DataError, ShapeError
 from triptych.linalg import standardise
+from triptych.losses.divergence_bounds import log_mean_exp
 from triptych.modalities import Modalities
 from triptych.nn.critics import dense
 from triptych.seeding import check_random_state, derive, generator, torch_scope
@@ -60,7 +61,7 @@ def decomposition(
     *,
     width: int = 64,
     depth: int = 2,
-    steps: int = 600,
+    steps: int = 300,
     refine: int = 20,
     training: Training = SETTINGS,
     random_state: int | None = None,
@@ -131,7 +132,8 @@ def decomposition(
         a, b = batch.values["x1"], batch.values["x2"]
         with torch.no_grad():
             first, second, _ = classifiers.log_posteriors(a, b)
-        log_q = coupled(affinities(a, b), first, second)
+        # The tolerance of the paper; what it misses, rounds without gradient mend when read.
+        log_q = coupled(affinities(a, b), first, second, rounds=30, tolerance=1e-2)
         return {"loss": information_of(log_q)[0]}
 
     classifiers.to(_device_of(settings))
@@ -173,7 +175,7 @@ def coupled(
     """
     log_r = F.log_softmax(log_first.T, 1)  # (k, n): each sums to one over the rows
     log_c = F.log_softmax(log_second.T, 1)
-    weight = (log_first.exp().mean(0) + log_second.exp().mean(0)) / 2  # (k,)
+    log_weight = log_mean_exp(torch.cat([log_first, log_second]), 0)  # (k,)
     # Rows and columns that a label all but excludes are scaled from a start near the answer.
     log_q = affinities - affinities.amax((1, 2), keepdim=True)
     log_q = log_q + log_r[:, :, None] + log_c[:, None, :]
@@ -184,7 +186,7 @@ def coupled(
             missed = (torch.logsumexp(log_q, 2).exp() - log_r.exp()).abs().sum(1).max()
         if missed < tolerance:
             break
-    return log_q + weight.log()[:, None, None]
+    return log_q + log_weight[:, None, None]
 
 
 def refined(log_q: Tensor, log_first: Tensor, log_second: Tensor, rounds: int) -> Tensor:
