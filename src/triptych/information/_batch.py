@@ -45,13 +45,17 @@ NAME = "batch (Sinkhorn)"
 SETTINGS = Training(batch_size=256, learning_rate=1e-3, weight_decay=1e-4)
 
 
-class Decomposition(NamedTuple):
-    """Who tells what about y: four estimates in nats that add up to I(x1, x2; y)."""
+class Quarters(NamedTuple):
+    """Who tells what about y: four estimates that add up to I(x1, x2; y)."""
 
     redundancy: Estimate
     unique_1: Estimate
     unique_2: Estimate
     synergy: Estimate
+
+    def to(self, unit: str) -> Quarters:
+        """The same in another unit."""
+        return Quarters(*(part.to(unit) for part in self))
 
 
 def decomposition(
@@ -65,7 +69,7 @@ def decomposition(
     refine: int = 20,
     training: Training = SETTINGS,
     random_state: int | None = None,
-) -> Decomposition:
+) -> Quarters:
     """The batch estimator of the partial information decomposition.
 
     Half of the rows train classifiers and affinities, some choose epochs and temperatures, the
@@ -398,7 +402,7 @@ def _read(
     size: int,
     refine: int,
     settings: Training,
-) -> Decomposition:
+) -> Quarters:
     values, posterior = [], []
     affinities.double()
     classifiers.double()
@@ -420,7 +424,7 @@ def _read(
     table = np.array(values)  # (batches, 4)
     notes = _notes(np.array(posterior), size, settings)
     reason = f"read on {len(batches) * size} held-out rows in batches of {size}"
-    return Decomposition(*(_mean(column, size, notes, reason) for column in table.T))
+    return Quarters(*(_mean(column, size, notes, reason) for column in table.T))
 
 
 def _mean(column: Floats, size: int, notes: tuple[str, ...], reason: str) -> Estimate:
