@@ -1,4 +1,4 @@
-"""Are estimates on real data consistent with themselves? No truth is known there, but relations are.
+"""Are estimates on real data consistent with themselves? The truth is unknown; relations are not.
 
 Run: python benchmarks/truth/real.py run mnist|cells|glyphs [--steps N] [--seconds S]
      python benchmarks/truth/real.py show
