@@ -177,20 +177,30 @@ def coupled(
     References:
         Sinkhorn 1964; Cuturi 2013, arXiv:1306.0895 (in logarithms: Peyré and Cuturi 2019, 4.4).
     """
-    log_r = F.log_softmax(log_first.T, 1)  # (k, n): each sums to one over the rows
-    log_c = F.log_softmax(log_second.T, 1)
-    log_weight = log_mean_exp(torch.cat([log_first, log_second]), 0)  # (k,)
+    log_r, log_c, log_weight = _marginals(log_first, log_second)
     # Rows and columns that a label all but excludes are scaled from a start near the answer.
-    log_q = affinities - affinities.amax((1, 2), keepdim=True)
-    log_q = log_q + log_r[:, :, None] + log_c[:, None, :]
+    start = affinities - affinities.amax((1, 2), keepdim=True)
+    start = start + log_r[:, :, None] + log_c[:, None, :]
+    return _scaled(start, log_r, log_c, rounds, tolerance) + log_weight[:, None, None]
+
+
+def _marginals(log_first: Tensor, log_second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each label: log shares of the rows (k, n), of the columns (k, n), log weight (k,)."""
+    log_weight = log_mean_exp(torch.cat([log_first, log_second]), 0)
+    return F.log_softmax(log_first.T, 1), F.log_softmax(log_second.T, 1), log_weight
+
+
+def _scaled(log_q: Tensor, log_r: Tensor, log_c: Tensor, rounds: int, tolerance: float) -> Tensor:
+    """Rows and columns scaled in turn until the rows' shares are missed by little."""
     for _ in range(rounds):
-        log_q = log_q + (log_r - torch.logsumexp(log_q, 2))[:, :, None]
-        log_q = log_q + (log_c - torch.logsumexp(log_q, 1))[:, None, :]
+        excess = log_r - torch.logsumexp(log_q, 2)  # (k, n)
         with torch.no_grad():
-            missed = (torch.logsumexp(log_q, 2).exp() - log_r.exp()).abs().sum(1).max()
+            missed = (log_r.exp() * (torch.exp(-excess) - 1).abs()).sum(1).max()
+        log_q = log_q + excess[:, :, None]
+        log_q = log_q + (log_c - torch.logsumexp(log_q, 1))[:, None, :]
         if missed < tolerance:
             break
-    return log_q + log_weight[:, None, None]
+    return log_q
 
 
 def refined(log_q: Tensor, log_first: Tensor, log_second: Tensor, rounds: int) -> Tensor:
@@ -209,15 +219,14 @@ def refined(log_q: Tensor, log_first: Tensor, log_second: Tensor, rounds: int) -
     References:
         Csiszár and Tusnády 1984, "Information geometry and alternating minimization".
     """
+    log_r, log_c, log_weight = _marginals(log_first, log_second)
+    # What scaled the last mixture scales the next one almost as well: a start near the answer.
+    scales = torch.zeros_like(log_q)
     for _ in range(rounds):
-        mixture = torch.logsumexp(log_q, 0, keepdim=True).expand_as(log_q)
-        # ``coupled`` starts from the product of the marginals; what it adds is taken off first.
-        start = (
-            mixture
-            - F.log_softmax(log_first.T, 1)[:, :, None]
-            - F.log_softmax(log_second.T, 1)[:, None, :]
-        )
-        log_q = coupled(start, log_first, log_second)
+        mixture = torch.logsumexp(log_q, 0, keepdim=True)
+        log_q = _scaled(mixture + scales, log_r, log_c, 100, 1e-4)
+        scales = log_q - mixture
+        log_q = log_q + log_weight[:, None, None]
     return log_q
 
 
