@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,19 +21,18 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from triptych.arrays import as_labels, check_finite, check_number
+from triptych.arrays import as_labels, check_number
 from triptych.contracts.estimate import Estimate
 from triptych.errors import DataError, ShapeError
+from triptych.information._held_out import Floats, Ready, over_batches, vectors
 from triptych.linalg import standardise
-from triptych.losses.divergence_bounds import log_mean_exp
+from triptych.losses.coupling import coupled, information_of, refined
 from triptych.modalities import Modalities
 from triptych.nn.critics import dense
 from triptych.seeding import check_random_state, derive, generator, torch_scope
 from triptych.training.batches import Batch, Rows, steps_per_epoch
 from triptych.training.loop import Phase, Stream, train
 from triptych.training.settings import Training
-
-Floats = NDArray[np.float64]
 
 # Shares of the rows: to train on, to choose epochs and temperatures on, to read values on.
 SHARES = (0.5, 0.15, 0.35)
@@ -147,102 +146,6 @@ def decomposition(
     return _read(classifiers, affinities, data, held, size, refine, settings)
 
 
-# -- the coupling ------------------------------------------------------------------------------
-
-
-def coupled(
-    affinities: Tensor,
-    log_first: Tensor,
-    log_second: Tensor,
-    *,
-    rounds: int = 100,
-    tolerance: float = 1e-4,
-) -> Tensor:
-    r"""Sinkhorn's scaling in logarithms: the q nearest to exp(affinities) with given marginals.
-
-    For label y, q(., . | y) has the row sums p(y | x1_a) / sum over a and the column sums
-    p(y | x2_b) / sum over b. The weight of the label is the mean of both posteriors over the
-    batch, so that both sides have one mass even where the classifiers differ.
-
-    Args:
-        affinities: Any numbers, shape (k, n, n).
-        log_first: log p(y | x1_a), shape (n, k).
-        log_second: log p(y | x2_b), shape (n, k).
-        rounds: Most scalings of rows and columns.
-        tolerance: Largest share by which row sums may miss when the scaling stops.
-
-    Returns:
-        log q(y, x1_a, x2_b), shape (k, n, n); its exponentials sum to 1.
-
-    References:
-        Sinkhorn 1964; Cuturi 2013, arXiv:1306.0895 (in logarithms: Peyré and Cuturi 2019, 4.4).
-    """
-    log_r, log_c, log_weight = _marginals(log_first, log_second)
-    # Rows and columns that a label all but excludes are scaled from a start near the answer.
-    start = affinities - affinities.amax((1, 2), keepdim=True)
-    start = start + log_r[:, :, None] + log_c[:, None, :]
-    return _scaled(start, log_r, log_c, rounds, tolerance) + log_weight[:, None, None]
-
-
-def _marginals(log_first: Tensor, log_second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each label: log shares of the rows (k, n), of the columns (k, n), log weight (k,)."""
-    log_weight = log_mean_exp(torch.cat([log_first, log_second]), 0)
-    return F.log_softmax(log_first.T, 1), F.log_softmax(log_second.T, 1), log_weight
-
-
-def _scaled(log_q: Tensor, log_r: Tensor, log_c: Tensor, rounds: int, tolerance: float) -> Tensor:
-    """Rows and columns scaled in turn until the rows' shares are missed by little."""
-    for _ in range(rounds):
-        excess = log_r - torch.logsumexp(log_q, 2)  # (k, n)
-        with torch.no_grad():
-            missed = (log_r.exp() * (torch.exp(-excess) - 1).abs()).sum(1).max()
-        log_q = log_q + excess[:, :, None]
-        log_q = log_q + (log_c - torch.logsumexp(log_q, 1))[:, None, :]
-        if missed < tolerance:
-            break
-    return log_q
-
-
-def refined(log_q: Tensor, log_first: Tensor, log_second: Tensor, rounds: int) -> Tensor:
-    """Alternate between the mixture of all labels and the q nearest to it: I_q only falls.
-
-    I_q = min over r of the weighted sum of KL(q(. | y) || r), attained by the mixture; and for a
-    given r the best q(. | y) is r scaled to the marginals. Both sets are convex, so the limit is
-    the least I_q of all.
-
-    Args:
-        log_q: Shape (k, n, n), from :func:`coupled`.
-        log_first: log p(y | x1_a), shape (n, k).
-        log_second: log p(y | x2_b), shape (n, k).
-        rounds: How often.
-
-    References:
-        Csiszár and Tusnády 1984, "Information geometry and alternating minimization".
-    """
-    log_r, log_c, log_weight = _marginals(log_first, log_second)
-    # What scaled the last mixture scales the next one almost as well: a start near the answer.
-    scales = torch.zeros_like(log_q)
-    for _ in range(rounds):
-        mixture = torch.logsumexp(log_q, 0, keepdim=True)
-        log_q = _scaled(mixture + scales, log_r, log_c, 100, 1e-4)
-        scales = log_q - mixture
-        log_q = log_q + log_weight[:, None, None]
-    return log_q
-
-
-def information_of(log_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """I_q(x1, x2; y), I_q(x1; y) and I_q(x2; y) of log q (k, n, n), in nats."""
-    log_y = torch.logsumexp(log_q, (1, 2))  # (k,)
-    log_pairs = torch.logsumexp(log_q, 0)  # (n, n)
-    both = (log_q.exp() * (log_q - log_pairs - log_y[:, None, None])).sum()
-    single = []
-    for axis in (2, 1):
-        log_one = torch.logsumexp(log_q, axis)  # (k, n)
-        alone = torch.logsumexp(log_one, 0)  # (n,)
-        single.append((log_one.exp() * (log_one - alone - log_y[:, None])).sum())
-    return both, single[0], single[1]
-
-
 # -- data --------------------------------------------------------------------------------------
 
 
@@ -255,7 +158,7 @@ class _Data:
 
     @classmethod
     def read(cls, x1: ArrayLike, x2: ArrayLike, y: ArrayLike) -> _Data:
-        a, b = _vectors(x1, "x1"), _vectors(x2, "x2")
+        a, b = vectors(x1, "x1"), vectors(x2, "x2")
         if len(a) != len(b):
             raise ShapeError(
                 f"x1 and x2 must be of the same rows; got {len(a)} of x1 and {len(b)} of x2."
@@ -292,35 +195,13 @@ class _Data:
         return replace(self, x1=on_scale(self.x1), x2=on_scale(self.x2))
 
     def rows(self, part: NDArray[np.intp]) -> Rows:
-        reader = _Floats()
+        reader = Ready()
         X = Modalities({"x1": self.x1[part], "x2": self.x2[part]})
         return Rows(X, {"x1": reader, "x2": reader}, self.y[part])
 
     def tensors(self, part: NDArray[np.intp]) -> tuple[Tensor, Tensor, Tensor]:
         a, b = (torch.from_numpy(v[part].astype(np.float32)) for v in (self.x1, self.x2))
         return a, b, torch.from_numpy(self.y[part])
-
-
-class _Floats:
-    """Arrays that are on their scale already."""
-
-    def tensors(self, data: Any, present: NDArray[np.bool_]) -> tuple[Tensor, None]:
-        return torch.from_numpy(np.asarray(data, dtype=np.float32)), None
-
-    def ready(self, values: Tensor) -> Tensor:
-        return values
-
-
-def _vectors(data: ArrayLike, name: str) -> Floats:
-    values = np.asarray(data)
-    if values.dtype.kind not in "fiub":
-        raise DataError(f"{name}: expected numbers, got an array of {values.dtype}.")
-    if values.ndim == 1:
-        values = values[:, None]
-    if values.ndim != 2 or values.shape[1] < 1:
-        raise ShapeError(f"{name}: expected (n, p) or (n,), got shape {values.shape}.")
-    check_finite(values, name)
-    return values.astype(np.float64)
 
 
 def _parts(y: NDArray[np.int64], seed: int) -> tuple[NDArray[np.intp], ...]:
@@ -437,19 +318,12 @@ def _read(
 
 
 def _mean(column: Floats, size: int, notes: tuple[str, ...], reason: str) -> Estimate:
-    from scipy.stats import t as student
-
-    count = len(column)
-    error = float(column.std(ddof=1) / math.sqrt(count))
-    half = float(student.ppf(0.975, count - 1)) * error
-    value = float(column.mean())
-    return Estimate(
-        value=value,
-        standard_error=error,
-        interval=(value - half, value + half),
-        interval_kind=f"t over {count} held-out batches, 95 %, given the networks",
-        unit="nats",
-        n_samples=count * size,
+    return over_batches(
+        float(column.mean()),
+        float(column.std(ddof=1) / math.sqrt(len(column))),
+        batches=len(column),
+        rows=len(column) * size,
+        given="given the networks",
         estimator=NAME,
         warnings=notes,
         reason=reason,

@@ -30,10 +30,17 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from triptych.arrays import check_choice, check_finite, check_number
+from triptych.arrays import check_choice, check_number
 from triptych.contracts.estimate import Estimate
 from triptych.errors import DataError, ParameterError, ShapeError
-from triptych.linalg import standardise
+from triptych.information._held_out import (
+    Floats,
+    Ready,
+    over_batches,
+    repeats,
+    scaled,
+    vectors,
+)
 from triptych.losses import bounds
 from triptych.losses.divergence_bounds import (
     f_divergence_lower_bound,
@@ -48,8 +55,6 @@ from triptych.training.batches import Batch, Rows, steps_per_epoch
 from triptych.training.history import History
 from triptych.training.loop import Phase, Stream, train
 from triptych.training.settings import Training
-
-Floats = NDArray[np.float64]
 
 NAMES = {
     "infonce": "InfoNCE",
@@ -126,7 +131,7 @@ def estimate(
     check_number("steps", steps, low=1, integer=True)
     check_number("clip", clip, low=0, open_low=True)
     recipe = _recipe(bound, critic)
-    a, b = _vectors(x, "x"), _vectors(y, "y")
+    a, b = vectors(x, "x"), vectors(y, "y")
     n = len(a)
     if len(b) != n:
         raise ShapeError(f"x and y must be of the same rows; got {n} of x and {len(b)} of y.")
@@ -142,8 +147,8 @@ def estimate(
                 0.0, 0.0, (0.0, 0.0), "exact", "nats", n, NAMES[bound], warnings=(note,)
             )
     fit, stop, held = _parts(n, seed)
-    a, note_a = _scaled(a, fit, scale, "x")
-    b, note_b = _scaled(b, fit, scale, "y")
+    a, note_a = scaled(a, fit, scale, "x")
+    b, note_b = scaled(b, fit, scale, "y")
 
     network = _built(recipe, bound, a.shape[1], b.shape[1], seed)
     terms = _terms(network, bound)
@@ -159,23 +164,11 @@ def estimate(
     )
     size = min(training.batch_size, len(held) // BATCHES)
     reading = _read(network, bound, a[held], b[held], size, clip)
-    notes = (*note_a, *note_b, *_repeats(a, b), *_notes(reading, bound, size, training))
+    notes = (*note_a, *note_b, *repeats(a, b), *_notes(reading, bound, size, training))
     return _estimate(reading, NAMES[bound], notes, _reason(fit, history, epochs, size, reading))
 
 
 # -- data ----------------------------------------------------------------------------------------
-
-
-def _vectors(data: ArrayLike, name: str) -> Floats:
-    values = np.asarray(data)
-    if values.dtype.kind not in "fiub":
-        raise DataError(f"{name}: expected numbers, got an array of {values.dtype}.")
-    if values.ndim == 1:
-        values = values[:, None]
-    if values.ndim != 2 or values.shape[1] < 1:
-        raise ShapeError(f"{name}: expected (n, p) or (n,), got shape {values.shape}.")
-    check_finite(values, name)
-    return values.astype(np.float64)
 
 
 def _parts(n: int, seed: int) -> tuple[NDArray[np.intp], ...]:
@@ -184,51 +177,9 @@ def _parts(n: int, seed: int) -> tuple[NDArray[np.intp], ...]:
     return order[:first], order[first:second], order[second:]
 
 
-def _scaled(
-    data: Floats, fit: NDArray[np.intp], scale: str, name: str
-) -> tuple[Floats, tuple[str, ...]]:
-    """Columns on the scale of the training rows; constant columns are left out."""
-    seen = standardise(data[fit])
-    notes: list[str] = []
-    keep = ~seen.constant
-    if not keep.all():
-        notes.append(f"{int((~keep).sum())} constant columns of {name} say nothing: left out")
-    if not keep.any():  # constant in training but not elsewhere: nothing can be learnt from it
-        keep[:] = True
-    if scale == "ranks":
-        return np.stack([_scores(c, c[fit]) for c in data[:, keep].T], 1), tuple(notes)
-    values = (data[:, keep] - seen.means[keep]) / seen.spreads[keep]
-    if (far := np.abs(values).max()) > 15:
-        notes.append(
-            f"{name} has heavy tails (a value {far:.0f} standard deviations out), which networks "
-            'learn badly from: try scale="ranks"'
-        )
-    return values, tuple(notes)
-
-
-def _scores(column: Floats, seen: Floats) -> Floats:
-    """Normal scores of ranks among the training rows, straight in between."""
-    from scipy.special import ndtri
-
-    values, counts = np.unique(seen, return_counts=True)
-    rank = np.cumsum(counts) - counts / 2  # the middle of ties
-    scores: Floats = ndtri(np.interp(column, values, rank / counts.sum()))
-    return scores
-
-
 def _rows(a: Floats, b: Floats) -> Rows:
-    readers = {"x": _Floats(), "y": _Floats()}
+    readers = {"x": Ready(), "y": Ready()}
     return Rows(Modalities({"x": a, "y": b}), readers)
-
-
-class _Floats:
-    """Arrays that are on their scale already."""
-
-    def tensors(self, data: Any, present: NDArray[np.bool_]) -> tuple[Tensor, None]:
-        return torch.from_numpy(np.asarray(data, dtype=np.float32)), None
-
-    def ready(self, values: Tensor) -> Tensor:
-        return values
 
 
 # -- networks ------------------------------------------------------------------------------------
@@ -377,8 +328,6 @@ def _pooled(bound: str) -> Callable[[Tensor, Tensor], Tensor]:
 
 def _estimate(reading: _Reading, name: str, notes: tuple[str, ...], reason: str) -> Estimate:
     """Value over all batches; error by leaving one out at a time; interval by Student's t."""
-    from scipy.stats import t as student
-
     joint, product, pooled = reading.joint, reading.product, reading.pooled
     count = len(joint)
     value = float(pooled(joint, product))
@@ -387,14 +336,12 @@ def _estimate(reading: _Reading, name: str, notes: tuple[str, ...], reason: str)
         [pooled(joint[k], product[k] if len(product) else product) for k in without]
     )
     error = math.sqrt((count - 1) / count * float((left - left.mean()).square().sum()))
-    half = float(student.ppf(0.975, count - 1)) * error
-    return Estimate(
-        value=value,
-        standard_error=error,
-        interval=(value - half, value + half),
-        interval_kind=f"t over {count} held-out batches, 95 %, of this network's bound",
-        unit="nats",
-        n_samples=reading.pairs,
+    return over_batches(
+        value,
+        error,
+        batches=count,
+        rows=reading.pairs,
+        given="of this network's bound",
         estimator=name,
         warnings=notes,
         reason=reason,
@@ -408,19 +355,6 @@ def _reason(
     return (
         f"trained on {len(fit)} rows, epoch {best} of {epochs} kept, read on {reading.pairs} "
         f"held-out pairs in batches of {size}"
-    )
-
-
-def _repeats(a: Floats, b: Floats) -> tuple[str, ...]:
-    both = np.ascontiguousarray(np.concatenate([a, b], 1))
-    rows = both.view([("", np.void, both.shape[1] * both.itemsize)])[:, 0]
-    repeated = len(rows) - len(np.unique(rows))
-    if not repeated:
-        return ()
-    return (
-        f"{repeated} of {len(rows)} pairs repeat another: copies of training pairs among the "
-        "held-out ones are no new evidence, and information of values that repeat is that of "
-        "discrete data",
     )
 
 
