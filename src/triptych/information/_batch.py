@@ -134,12 +134,12 @@ def decomposition(
     def terms(batch: Batch) -> dict[str, Tensor]:
         a, b = batch.values["x1"], batch.values["x2"]
         with torch.no_grad():
-            first, second, _ = classifiers.log_posteriors(a, b)
+            # The loop moves the network that it trains, and leaves this one where it was.
+            first, second, _ = classifiers.to(a.device).log_posteriors(a, b)
         # The tolerance of the paper; what it misses, rounds without gradient mend when read.
         log_q = coupled(affinities(a, b), first, second, rounds=30, tolerance=1e-2)
         return {"loss": information_of(log_q)[0]}
 
-    classifiers.to(_device_of(settings))
     phase = Phase("affinities", (Stream(terms),))
     train(affinities, (phase,), rows, settings, seed=derive(seed, "affinities"), valid=watched)
     classifiers.to("cpu")
@@ -343,11 +343,3 @@ def _notes(excess: Floats, size: int, settings: Training) -> tuple[str, ...]:
             f"few rows: read in batches of {size}, where every x1 meets only {size} of x2"
         )
     return tuple(notes)
-
-
-def _device_of(settings: Training) -> str:
-    if settings.device != "auto":
-        return settings.device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
