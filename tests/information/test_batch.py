@@ -83,6 +83,18 @@ def test_labels_may_be_words_and_few_rows_are_said() -> None:
     assert any("read in batches of 1" in w for w in found.redundancy.warnings)
 
 
+def test_without_affinities_refinement_alone_finds_the_coupling() -> None:
+    data = logic_gate("and", 1200, 1)
+    rng = np.random.default_rng(0)
+    x1, x2 = (data.X[m] + 0.1 * rng.standard_normal((1200, 3)) for m in ("a", "b"))
+    settings = {"width": 32, "steps": 120, "affinity_steps": 0, "training": FAST}
+    found = decomposition(x1, x2, data.y, random_state=0, **settings)
+    plain = decomposition(x1, x2, data.y, random_state=0, refine=0, **settings)
+    # Independent given y, AND has less redundancy and more of its own on either side.
+    assert found.redundancy.to("bits").value == pytest.approx(data.redundancy, abs=0.08)
+    assert plain.redundancy.value < found.redundancy.value - 0.05
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -106,6 +118,6 @@ def test_too_few_rows_and_bad_settings_are_named() -> None:
     x = np.arange(199.0)
     with pytest.raises(DataError, match=r"at least 200 rows.* got 199"):
         decomposition(x, x, x > 99)
-    for name in ("width", "steps", "refine", "depth"):
+    for name in ("width", "steps", "refine", "depth", "affinity_steps"):
         with pytest.raises(ParameterError, match=f"{name}: expected a whole number"):
             decomposition(x, x, x > 99, **{name: -1})

@@ -65,6 +65,7 @@ def decomposition(
     width: int = 64,
     depth: int = 2,
     steps: int = 300,
+    affinity_steps: int | None = None,
     refine: int = 20,
     training: Training = SETTINGS,
     random_state: int | None = None,
@@ -93,8 +94,10 @@ def decomposition(
         y: Labels (n,), two classes or more.
         width: Units of a hidden layer.
         depth: Hidden layers of every network; 0 makes them linear.
-        steps: Training steps of the classifiers, and again of the affinities, rounded up to whole
-            epochs; sets ``training.epochs``.
+        steps: Training steps of the classifiers, rounded up to whole epochs; sets
+            ``training.epochs``.
+        affinity_steps: The same for the affinities; ``None`` for as many. With 0 there are none,
+            and ``refine`` starts from sides that are independent given y.
         refine: Rounds after the networks, on each batch that is read.
         training: Batch size, learning rate, schedule, device.
         random_state: Seed.
@@ -114,14 +117,16 @@ def decomposition(
     seed = check_random_state(random_state)
     for name, value, low in (("width", width, 1), ("depth", depth, 0), ("steps", steps, 1)):
         check_number(name, value, low=low, integer=True)
-    check_number("refine", refine, low=0, integer=True)
+    more = steps if affinity_steps is None else affinity_steps
+    for name, value in (("affinity_steps", more), ("refine", refine)):
+        check_number(name, value, low=0, integer=True)
     data = _Data.read(x1, x2, y)
     fit, stop, held = _parts(data.y, seed)
     data = data.scaled(fit)
     size = min(training.batch_size, len(held) // BATCHES)
     batch = min(training.batch_size, len(fit))
-    epochs = math.ceil(steps / steps_per_epoch(len(fit), batch))
-    settings = replace(training, epochs=epochs, batch_size=batch)
+    per_epoch = steps_per_epoch(len(fit), batch)
+    settings = replace(training, epochs=math.ceil(steps / per_epoch), batch_size=batch)
     rows, watched = data.rows(fit), data.rows(stop)
 
     with torch_scope(derive(seed, "weights")):
@@ -140,9 +145,13 @@ def decomposition(
         log_q = coupled(affinities(a, b), first, second, rounds=30, tolerance=1e-2)
         return {"loss": information_of(log_q)[0]}
 
-    phase = Phase("affinities", (Stream(terms),))
-    train(affinities, (phase,), rows, settings, seed=derive(seed, "affinities"), valid=watched)
-    classifiers.to("cpu")
+    if more:
+        phase = Phase("affinities", (Stream(terms),))
+        settings = replace(settings, epochs=math.ceil(more / per_epoch))
+        train(affinities, (phase,), rows, settings, seed=derive(seed, "affinities"), valid=watched)
+        classifiers.to("cpu")
+    else:
+        affinities.silence()
     return _read(classifiers, affinities, data, held, size, refine, settings)
 
 
@@ -270,6 +279,11 @@ class _Affinities(nn.Module):
         self.k = k
         self.nets = nn.ModuleList(dense(p, k * CODES, width=width, depth=depth) for p in widths)
         self.log_scale = nn.Parameter(torch.zeros(k))
+
+    def silence(self) -> None:
+        """Make all affinities 0."""
+        with torch.no_grad():
+            self.log_scale.fill_(-torch.inf)
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
         """Affinities (k, n, n)."""
