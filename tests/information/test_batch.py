@@ -27,7 +27,7 @@ def hidden(bits: NDArray[np.int64], columns: int, seed: int) -> Floats:
 
 @pytest.fixture(scope="module", params=["and", "xor", "copy", "unique"])
 def case(request: pytest.FixtureRequest) -> tuple:
-    data = logic_gate(request.param, 2400, 1)
+    data = logic_gate(request.param, 2000, 1)
     a, b = (data.X[m][:, 0].astype(int) for m in ("a", "b"))
     found = decomposition(
         hidden(a, 20, 2),
@@ -35,6 +35,7 @@ def case(request: pytest.FixtureRequest) -> tuple:
         data.y,
         width=32,
         steps=60,
+        affinity_steps=24 if request.param in ("and", "copy") else 0,
         training=FAST,
         random_state=0,
     )
@@ -45,7 +46,7 @@ def test_gates_hidden_in_many_columns_are_told_apart(case: tuple) -> None:
     _, data, found = case
     values = [v.to("bits").value for v in found]
     truth = [data.redundancy, *data.unique.values(), data.synergy]
-    # Networks of sixty steps on 1200 rows; a tenth of a bit tells every gate from every other.
+    # Networks of sixty steps on 1000 rows; a tenth of a bit tells every gate from every other.
     assert values == pytest.approx(truth, abs=0.1)
 
 
