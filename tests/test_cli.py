@@ -25,6 +25,7 @@ COMMANDS = (
     "evaluate",
     "reconstruct",
     "search",
+    "measure",
     "report",
     "methods",
     "datasets",

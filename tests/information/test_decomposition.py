@@ -77,19 +77,27 @@ def test_identities_and_the_bound(shape, zeros):
         assert least.q.min() >= 0
 
 
+@pytest.fixture
+def numpy_draws(unchanged_globals):
+    """For dit, whose optimiser draws from NumPy's global generator: put back afterwards."""
+    state = np.random.get_state()  # noqa: NPY002
+    yield
+    np.random.set_state(state)  # noqa: NPY002
+
+
 @pytest.mark.parametrize("seed", range(3))
-def test_dit_agrees_on_random_tables(seed):
+def test_dit_agrees_on_random_tables(seed, numpy_draws):
     rng = np.random.default_rng(seed)
-    p = random_table(rng, (2, 2, 2), 0.2)
+    p = random_table(rng, (2, 2, 2), 0.0)
     outcomes = ["".join(map(str, at)) for at in np.ndindex(*p.shape)]
-    kept = p.ravel() > 0
-    d = dit.Distribution([o for o, k in zip(outcomes, kept, strict=True) if k], p.ravel()[kept])
+    d = dit.Distribution(outcomes, p.ravel())
     theirs = dit.pid.PID_BROJA(d, [[0], [1]], [2])
     lattice = [((0,), (1,)), ((0,),), ((1,),), ((0, 1),)]
-    # dit stops when its own optimiser does, about 1e-4 bits from the minimum at worst.
-    assert parts(decomposition(probabilities=p, unit="bits")) == pytest.approx(
-        [theirs.get_pi(node) for node in lattice], abs=2e-4
-    )
+    r, u1, u2, s = (theirs.get_pi(node) for node in lattice)
+    found = parts(decomposition(probabilities=p, unit="bits"))
+    # dit stops where its optimiser does, here within 1e-4 bits of the minimum, never below it.
+    assert found == pytest.approx((r, u1, u2, s), abs=2e-4)
+    assert found[0] >= r - EXACT and found[3] >= s - EXACT
 
 
 def test_no_random_move_inside_the_set_finds_less():
@@ -137,8 +145,10 @@ def test_standard_errors_are_those_of_repeated_draws():
     found = [decomposition(*draw(p, 2000, rng), n_shuffles=0) for _ in range(120)]
     values = np.array([parts(f) for f in found])
     told = np.array([[e.standard_error for e in f.parts.values()] for f in found]).mean(axis=0)
+    inner = truth > 0.01  # at 0 the distribution is one-sided, and the error said is larger
+    assert inner.sum() >= 2 and (told[~inner] >= values.std(axis=0)[~inner]).all()
     # 120 draws know a standard deviation to 6.5 %; four of these, and the plug-in's curvature.
-    assert told == pytest.approx(values.std(axis=0), rel=0.35)
+    assert told[inner] == pytest.approx(values.std(axis=0)[inner], rel=0.35)
     assert np.abs(values.mean(axis=0) - truth).max() < 0.004  # bias of order cells / n
 
 
@@ -162,7 +172,8 @@ def test_continuous_inputs_become_categories():
     x1 = np.stack([shared, own], axis=1)
     x2 = shared + 0.1 * rng.normal(size=3000)
     found = decomposition(x1, x2, shared > 0, categories=8)
-    assert found.redundancy.value > 0.4 > 10 * found.unique_2.value
+    # Clusters of the plane cut across ``shared``, so the first input's code knows less of it.
+    assert found.redundancy.value > 0.4 and found.unique_1.value < 0.02
     assert found.categories["x1"] == "8 clusters (k-means)"
     assert found.categories["x2"] == "8 bins of about equal frequency"
     assert found == decomposition(x1, x2, shared > 0, categories=8)

@@ -128,9 +128,7 @@ def test_what_many_variables_share(rows):
     assert min(total, dual) >= -ROUNDING
     assert float(o_information(x, y, z, **by)) == pytest.approx(total - dual, abs=1e-10)
     # Of three variables O-information and interaction information are the same.
-    assert float(interaction_information(x, y, z, **by)) == pytest.approx(
-        total - dual, abs=1e-10
-    )
+    assert float(interaction_information(x, y, z, **by)) == pytest.approx(total - dual, abs=1e-10)
     assert float(total_correlation(x, y, **by)) == pytest.approx(
         float(mutual_information(x, y, **by)), abs=1e-10
     )
@@ -171,7 +169,7 @@ def test_dit_agrees(seed):
     q /= q.sum()
     r = rng.random(5)
     r /= r.sum()
-    both = [dit.ScalarDistribution(range(5), v) for v in (q, r)]
+    both = [dit.Distribution([str(i) for i in range(5)], v.tolist()) for v in (q, r)]
     assert float(kl_divergence(probabilities=(q, r), unit="bits")) == pytest.approx(
         dit.divergences.kullback_leibler_divergence(*both), abs=1e-9
     )

@@ -13,7 +13,7 @@ from triptych.arrays import check_number
 from triptych.contracts.estimate import Estimate
 from triptych.errors import DataError, ParameterError
 from triptych.information._counting import tally
-from triptych.information._discrete import AUTO, DISCRETE, sum_of_entropies
+from triptych.information._discrete import DISCRETE, sum_of_entropies
 from triptych.information._variables import Codes, Variable, make_codes, need_rows
 
 Array = NDArray[np.float64]
@@ -218,7 +218,7 @@ def _over_categories(
     def within(rows: NDArray[np.intp]) -> Estimate:
         if x.discrete and y.discrete:
             assert x.codes is not None and y.codes is not None
-            name = estimator if estimator in DISCRETE else AUTO
+            name = estimator if estimator in DISCRETE else "auto"
             return sum_of_entropies(
                 tally([x.codes[rows], y.codes[rows]]), {(0,): 1, (1,): 1, (0, 1): -1}, name
             )

@@ -39,6 +39,9 @@ class Tally:
             return np.array([float(self.n)]), np.zeros(len(self.counts), dtype=np.intp)
         if len(axes) == len(self.sizes):
             return self.counts, np.arange(len(self.counts))
+        return self._merged(axes)
+
+    def _merged(self, axes: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         sizes = [self.sizes[a] for a in axes]
         if prod(sizes) < 2**62:
             key = np.zeros(len(self.counts), dtype=np.int64)
@@ -55,9 +58,7 @@ class Tally:
         where = [self.onto(tuple(part)) for part in parts]
         columns = np.stack([w for _, w in where], axis=1).astype(np.int64)
         merged = Tally(columns, self.counts, tuple(len(c) for c, _ in where), self.n)
-        counts, at = merged.onto(tuple(range(len(parts))))
-        if len(counts) == len(columns):
-            return merged
+        counts, at = merged._merged(tuple(range(len(parts))))  # cells may come several times
         cells = np.zeros((len(counts), len(parts)), dtype=np.int64)
         cells[at] = columns
         return Tally(cells, counts, merged.sizes, self.n)

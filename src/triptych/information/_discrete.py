@@ -6,10 +6,11 @@ I(X; Y) = H(X) + H(Y) - H(X, Y), each by the same formula.
 * ``"plug-in"``: frequencies as if they were probabilities. Falls short by about (K - 1) / (2n);
   for tables with hundreds of rows in each cell, and where other works must be matched.
 * ``"miller-madow"``: plug-in plus that first-order bias (Miller 1955). For tables that are well
-  filled; not where many categories are still unseen.
+  filled, and there the default; not where many categories are still unseen.
 * ``"grassberger"`` (Grassberger 2003, arXiv:physics/0307138) and ``"grassberger-88"`` (Phys.
-  Lett. A 128): n log n replaced by what is right on average for small counts. The default; also
-  where cells hold a few rows each, less so where most cells hold one.
+  Lett. A 128): n log n replaced by what is right on average for small counts. For tables whose
+  cells hold a few rows each, less so where most hold one. In well-filled tables the newer one
+  jumps between odd and even counts, by up to 1 / (2n) for each cell.
 * ``"jackknife"``: n H - (n - 1) times the mean of H without one row (Zahl 1977). Like
   Miller–Madow, at times better, and noisier where counts are small.
 * ``"shrinkage"``: frequencies drawn towards the uniform by James and Stein's weight (Hausser and
@@ -38,7 +39,6 @@ Array = NDArray[np.float64]
 Terms = Mapping[tuple[int, ...], float]
 """Weights of joint entropies, by which variables are in them."""
 
-AUTO = "grassberger"
 _BLOCK = 1 << 22
 
 
@@ -184,11 +184,11 @@ def sum_of_entropies(
     Args:
         table: Counts, at least 2 rows.
         terms: Weights c_S by axes of the table.
-        estimator: One of ``DISCRETE``.
+        estimator: One of ``DISCRETE``, or ``"auto"``.
         categories: Sizes of the alphabets (m,), for shrinkage; joint ones are products.
         names: Of the variables, for warnings.
     """
-    check_choice("estimator", estimator, DISCRETE)
+    estimator, reason = _chosen(table, estimator)
     n = float(table.n)
     value, adds = 0.0, np.zeros(len(table.counts))
     shown: dict[tuple[int, ...], tuple[Array, NDArray[np.intp]]] = {}
@@ -201,12 +201,30 @@ def sum_of_entropies(
         adds += weight * influence(counts, estimator, known)[where]
     share = table.counts / n
     variance = float(share @ (adds - share @ adds) ** 2) / (n - 1)
-    error = np.sqrt(max(variance, _leftover(share, terms, shown, n)))
-    found = Estimate.normal(value, error, n_samples=table.n, estimator=estimator)
+    variance = max(variance, _leftover(share, terms, shown, n))
+    if estimator == "grassberger":  # its jumps of ±1/2 in n H for each category
+        variance += sum(w**2 * len(shown[axes][0]) for axes, w in terms.items()) / (4 * n**2)
+    error = np.sqrt(variance)
+    found = Estimate.normal(value, error, n_samples=table.n, estimator=estimator, reason=reason)
     warnings = _warnings(table, terms, estimator, float(error), names)
     how = "the delta method" if estimator in _ADDITIVE else "jackknife"
     kind = f"normal, 95 %, standard error by {how}"
     return replace(found, interval_kind=kind, warnings=tuple(warnings))
+
+
+def _chosen(table: Tally, estimator: str) -> tuple[str, str]:
+    """The estimator, and why where it was left to us."""
+    if estimator != "auto":
+        check_choice("estimator", estimator, DISCRETE)
+        return estimator, ""
+    if _undersampled(table):
+        return "grassberger", "discrete with few rows in a cell, where this is right on average"
+    return "miller-madow", "discrete with many rows in a cell, so the first-order bias is enough"
+
+
+def _undersampled(table: Tally) -> bool:
+    cells, once = len(table.counts), int((table.counts == 1).sum())
+    return cells > 1 and (table.n < 5 * cells or once > 0.1 * table.n)
 
 
 def _alphabets(table: Tally, categories: Sequence[int] | None) -> list[int]:
@@ -263,7 +281,7 @@ def _warnings(
             f"every row is a category of its own: entropies cannot be told above about log n = "
             f"{log(n):.3g} nats, and what is shared cannot be told from chance."
         )
-    elif cells > 1 and (n < 5 * cells or once > 0.1 * n):
+    elif _undersampled(table):
         out.append(
             f"undersampled table: {n} rows in {cells} non-empty cells, {once} of them with one "
             f"row. A bias may be left; {5 * cells} rows would be better. permutation_test says "

@@ -56,8 +56,9 @@ def total_correlation(
         Watanabe 1960, IBM J. Res. Dev. 4.
 
     Example:
-        >>> float(total_correlation([0, 1] * 8, [0, 1] * 8, estimator="plug-in", unit="bits"))
-        1.0
+        >>> coin = [0, 1] * 50
+        >>> total_correlation(coin, coin, coin, estimator="plug-in", unit="bits")
+        Estimate(2.000 ± 0.020 bits, plug-in, n = 100)
     """
     options = (estimator, categories, k)
     return _of("total", variables, 2, probabilities, unit, discrete, 0.0, options)
@@ -152,8 +153,8 @@ def interaction_information(
 
     Example:
         >>> xor = [[[0.25, 0], [0, 0.25]], [[0, 0.25], [0.25, 0]]]
-        >>> float(interaction_information(probabilities=xor, unit="bits"))
-        -1.0
+        >>> interaction_information(probabilities=xor, unit="bits")
+        Estimate(-1.000 ± 0.000 bits, exact)
     """
     options = (estimator, categories, k)
     return _of("interaction", variables, 2, probabilities, unit, discrete, -inf, options)

@@ -7,9 +7,9 @@ values) want ``discrete=False``; labels stored as floats want ``discrete=True``.
 
 **Which estimator.** ``estimator="auto"`` chooses and says why in ``Estimate.reason``:
 
-* all discrete: ``"grassberger"``; also ``"plug-in"``, ``"miller-madow"``, ``"grassberger-88"``,
-  ``"jackknife"``, ``"shrinkage"``, ``"chao-shen"`` (when to use each:
-  :mod:`triptych.information._discrete`);
+* all discrete: ``"miller-madow"`` where cells hold many rows and ``"grassberger"`` where few; also
+  ``"plug-in"``, ``"grassberger-88"``, ``"jackknife"``, ``"shrinkage"``, ``"chao-shen"`` (when to
+  use each: :mod:`triptych.information._discrete`);
 * entropy of a continuous variable: ``"knn"`` (Kozachenko and Leonenko; low dimensions, no ties),
   or ``"gaussian"`` (any dimension well below n, only for data that are about normal);
 * information with a continuous variable: ``"ksg"``, ``"ksg-2"`` (few dimensions, continuous),
@@ -23,7 +23,6 @@ Nothing is clipped: where variables are independent, half of all estimates are n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from triptych.arrays import check_choice, check_number
@@ -31,7 +30,7 @@ from triptych.contracts.estimate import UNITS, Estimate
 from triptych.errors import DataError, ParameterError
 from triptych.information import _continuous
 from triptych.information._counting import tally
-from triptych.information._discrete import AUTO, DISCRETE, Terms, sum_of_entropies
+from triptych.information._discrete import DISCRETE, Terms, sum_of_entropies
 from triptych.information._exact import check_probabilities, exact_sum, only_probabilities
 from triptych.information._variables import (
     Forced,
@@ -80,8 +79,8 @@ def entropy(
     Example:
         >>> entropy(["a", "b"] * 50, unit="bits", estimator="plug-in")
         Estimate(1.000 ± 0.010 bits, plug-in, n = 100)
-        >>> float(entropy(probabilities=[0.5, 0.25, 0.25], unit="bits"))
-        1.5
+        >>> entropy(probabilities=[0.5, 0.25, 0.25], unit="bits")
+        Estimate(1.500 ± 0.000 bits, exact)
     """
     check_choice("unit", unit, tuple(UNITS))
     if probabilities is not None:
@@ -130,7 +129,7 @@ def joint_entropy(
     numbers = _continuous.beside(others, "the continuous variables")
     if not counted:
         return _continuous.entropy(numbers, estimator, k).to(unit)
-    by = estimator if estimator in DISCRETE else AUTO
+    by = estimator if estimator in DISCRETE else "auto"
     heads = by_counts(counted, {tuple(range(len(counted))): 1.0}, by, None)
     given = _continuous.beside(counted, "the discrete variables")
     tails = _entropy_within(numbers, given, estimator, k)
@@ -176,7 +175,7 @@ def conditional_entropy(
     if w.discrete:
         return _entropy_within(v, w, estimator, k).to(unit)
     if v.discrete:
-        by = estimator if estimator in DISCRETE else AUTO
+        by = estimator if estimator in DISCRETE else "auto"
         whole = by_counts([v], {(0,): 1.0}, by, None)
     else:
         whole = _continuous.entropy(v, estimator if estimator == "gaussian" else "auto", k)
@@ -224,9 +223,9 @@ def mutual_information(
         >>> x = [0, 0, 1, 1] * 25
         >>> y = [0, 1, 1, 1] * 25
         >>> mutual_information(x, y, unit="bits")
-        Estimate(0.311 ± 0.057 bits, grassberger, n = 100)
-        >>> float(mutual_information(probabilities=[[0.5, 0], [0, 0.5]], unit="bits"))
-        1.0
+        Estimate(0.311 ± 0.057 bits, miller-madow, n = 100)
+        >>> mutual_information(probabilities=[[0.5, 0], [0, 0.5]], unit="bits")
+        Estimate(1.000 ± 0.000 bits, exact)
     """
     check_choice("unit", unit, tuple(UNITS))
     if probabilities is not None:
@@ -322,17 +321,13 @@ def by_counts(
     """A sum of entropies of discrete variables, in nats."""
     names = [v.name for v in variables]
     need_rows(len(variables[0]), 2, f"an estimate from {', '.join(names)}")
-    auto = estimator == "auto"
     what = "the information of discrete variables" if len(names) > 1 else "a discrete variable"
-    name = _continuous.wanted(estimator, DISCRETE, AUTO, what)
+    name = _continuous.wanted(estimator, DISCRETE, "auto", what)
     if categories is not None and name != "shrinkage":
         raise ParameterError(f"categories: only 'shrinkage' knows what to do with it, not {name}.")
     sizes = _sizes(categories, len(variables))
     codes = [v.codes for v in variables if v.codes is not None]
-    found = sum_of_entropies(tally(codes), terms, name, categories=sizes, names=names)
-    if not auto:
-        return found
-    return replace(found, reason="discrete, and right on average also where cells hold few rows")
+    return sum_of_entropies(tally(codes), terms, name, categories=sizes, names=names)
 
 
 def _sizes(categories: Categories, m: int) -> list[int] | None:
