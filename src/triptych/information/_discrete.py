@@ -201,7 +201,7 @@ def sum_of_entropies(
         adds += weight * influence(counts, estimator, known)[where]
     share = table.counts / n
     variance = float(share @ (adds - share @ adds) ** 2) / (n - 1)
-    variance = max(variance, _leftover(share, terms, shown, n))
+    variance = max(variance, _leftover(table, terms, shown))
     if estimator == "grassberger":  # its jumps of ±1/2 in n H for each category
         variance += sum(w**2 * len(shown[axes][0]) for axes, w in terms.items()) / (4 * n**2)
     error = np.sqrt(variance)
@@ -240,13 +240,13 @@ def _alphabets(table: Tally, categories: Sequence[int] | None) -> list[int]:
 
 
 def _leftover(
-    share: Array,
+    table: Tally,
     terms: Terms,
     shown: Mapping[tuple[int, ...], tuple[Array, NDArray[np.intp]]],
-    n: float,
 ) -> float:
     """Variance that is left where the first derivative is 0."""
-    trace = 0.0
+    trace, n = 0.0, float(table.n)
+    share = table.counts / n
     probability = {axes: counts[where] / n for axes, (counts, where) in shown.items()}
     for s, cs in terms.items():
         for t, ct in terms.items():
@@ -255,7 +255,8 @@ def _leftover(
                 continue
             both = tuple(sorted({*s, *t}))
             if both not in probability:
-                continue  # a crossing that no term of ours holds: left out, which is less
+                counts, where = table.onto(both)
+                probability[both] = counts[where] / n
             overlap = probability[both] / (probability[s] * probability[t])
             trace += cs * ct * (float(share @ overlap) - 1.0)
     return max(trace, 0.0) / (2 * n**2)
@@ -264,7 +265,7 @@ def _leftover(
 def second_order(table: Tally, terms: Terms) -> float:
     """Variance of a sum of entropies that is left where its first derivative is 0, in nats²."""
     shown = {axes: table.onto(axes) for axes in terms}
-    return _leftover(table.counts / table.n, terms, shown, float(table.n))
+    return _leftover(table, terms, shown)
 
 
 def _warnings(

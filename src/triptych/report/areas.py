@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from triptych.information import Decomposition, Knows, Together
+from triptych.information.measuring import Knows, Together
+from triptych.information.partial import Decomposition
 from triptych.report.figures import (
     _STYLE,
     FAINT,

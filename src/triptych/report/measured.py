@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triptych.contracts.estimate import Estimate
-from triptych.information import Knows, Measurement, Together
+from triptych.information.measuring import Knows, Measurement, Together
 from triptych.report.numbers import count, listed, show
 from triptych.report.terminal import TextTable
 
