@@ -180,6 +180,12 @@ def measure(
         parts = of_tally(counted, "broja", shuffles, derive(seed, a, b), words)
         pairs.append(Together((a, b), between.to(unit), shuffled * UNITS[unit], p, parts.to(unit)))
         warnings += [f"{a} and {b}: {w}" for w in parts.total.warnings]
+    groups = None if whole.groups is None else len(np.unique(np.asarray(whole.groups)[rows]))
+    if groups is not None and groups < len(rows):
+        warnings.append(
+            f"the {len(rows)} rows come in {groups} groups, and intervals and chance take rows as "
+            "independent: both are too narrow."
+        )
     if len(rows) < len(whole):
         lost = len(whole) - len(rows)
         warnings.append(f"{lost} of {len(whole)} rows lack a modality and were left out.")
