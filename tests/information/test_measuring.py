@@ -13,6 +13,7 @@ from triptych import Dataset, Modalities
 from triptych.datasets.synthetic import logic_gate
 from triptych.errors import DataError, FileError, ParameterError
 from triptych.information import measure
+from triptych.information.measuring import kept
 from triptych.report import measured_table, render_measurement, sheet_of
 from triptych.report.areas import _lens, overlap_distance
 
@@ -122,6 +123,25 @@ def test_bad_input_is_named():
         measure(data.X)
     with pytest.raises(ParameterError, match="unit"):
         measure(data, "kind", unit="bytes")
+
+
+def test_what_codes_keep():
+    data = pictures(600)
+    kind = (data.labels["both"] // 2).astype(float)
+    rng = np.random.default_rng(1)
+    codes = {
+        "shared": kind[:, None] + 0.01 * rng.normal(size=(600, 1)),
+        "noise": rng.normal(size=(600, 2)),
+    }
+    found = {(k.part, k.of): k for k in kept(codes, data.X, data.labels["both"], name="both")}
+    assert set(found) == {(p, of) for p in codes for of in ("both", "image", "text", "noise")}
+    shared = found["shared", "both"]
+    assert shared.about.value == pytest.approx(math.log2(3), abs=0.2)  # bins cut across kinds
+    assert shared.entropy == pytest.approx(math.log2(6), abs=0.02)
+    lost = found["noise", "both"]
+    assert lost.about.value == pytest.approx(lost.shuffled, abs=0.06)
+    with pytest.raises(DataError, match="at least 40 complete rows"):
+        kept({"a": kind[:20]}, data.X[:20])
 
 
 def test_the_reading_follows_from_the_values(found):

@@ -1,6 +1,10 @@
 """triptych's plug-in of small whole numbers."""
 
+import sys
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from numpy_discrete import draw
 

@@ -1,8 +1,13 @@
 """scikit-learn, infomeasure and dit on the same columns, each as its documentation has it."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
 from numpy_discrete import draw
 
 

@@ -202,6 +202,72 @@ def measure(
     )
 
 
+@dataclass(frozen=True)
+class Keeps:
+    """How much of something a code keeps.
+
+    Args:
+        part: Of the code.
+        of: A modality, or the target.
+        about: What the part tells about it, I(part; it).
+        entropy: All there is to tell.
+        shuffled: What chance alone gives.
+    """
+
+    part: str
+    of: str
+    about: Estimate
+    entropy: float
+    shuffled: float
+
+
+def kept(
+    codes: Mapping[str, NDArray[Any]],
+    X: Modalities,
+    target: Any = None,
+    *,
+    name: str = "target",
+    unit: str = "bits",
+    n_shuffles: int = 20,
+    random_state: int | None = 0,
+) -> tuple[Keeps, ...]:
+    """How much of each modality and of a target each part of a code keeps.
+
+    All become categories as in :func:`measure`, and values are those of the categories.
+
+    Args:
+        codes: Parts of a code by name, (n, d) each.
+        X: The modalities of the same rows, all present.
+        target: Classes or numbers (n,), or ``None``.
+        name: Of the target.
+        unit: ``"bits"`` or ``"nats"``.
+        n_shuffles: Shuffles for chance.
+        random_state: Seed of clusters and shuffles.
+
+    Raises:
+        DataError: Too few rows, or rows that lack a modality.
+    """
+    seed = check_random_state(random_state)
+    n = len(X)
+    if n < LEAST_ROWS or not X.complete:
+        raise DataError(f"kept: expected at least {LEAST_ROWS} complete rows, got {n}.")
+    things = {}
+    if target is not None:
+        things[name] = _counted(name, _goal(name, as_labels(target, n, name), seed)[0])
+    size = int(min(max(sqrt(n / ROWS_PER_CELL), 2), MOST_CATEGORIES))
+    for m in X.names:
+        things[m] = _counted(m, _coded(X, m, size, seed)[0])
+    out = []
+    for part, values in codes.items():
+        flat = np.asarray(values, dtype=np.float64).reshape(n, -1)
+        code = _counted(part, compact(Variable(part, flat, numbers=flat), size, seed)[0])
+        for of, thing in things.items():
+            about, shuffled, _ = _between(code, thing, n_shuffles, seed)
+            whole = _plug_in([thing], {(0,): 1.0}).to(unit).value
+            out.append(Keeps(part, of, about.to(unit), whole, shuffled * UNITS[unit]))
+    return tuple(out)
+
+
 def _target(data: Dataset, target: Any) -> tuple[str, NDArray[Any], tuple[str, ...]]:
     """Name and values (n,) of the target, and the modalities that are asked about it."""
     if target is None:
