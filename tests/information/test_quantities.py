@@ -42,23 +42,26 @@ class Gaussian:
         joint = np.concatenate(parts, axis=1)
         return np.linalg.slogdet(np.atleast_2d(np.cov(joint.T)))[1] / 2
 
-    def entropy(self, x, *, k):
+    def entropy(self, x, *, k, random_state, name):
         d = x.shape[1]
         value = self._logdet(x) + d / 2 * math.log(2 * math.pi * math.e)
         return self._said("knn", value, len(x), k)
 
-    def ksg(self, x, y, *, k, version=1):
-        value = self._logdet(x) + self._logdet(y) - self._logdet(x, y)
-        return self._said("ksg" if version == 1 else "ksg-2", value, len(x), k)
+    def pair(self, name):
+        def ksg(x, y, *, k, random_state):
+            value = self._logdet(x) + self._logdet(y) - self._logdet(x, y)
+            return self._said(name, value, len(x), k)
 
-    def mixed(self, x, y, *, k):
+        return ksg
+
+    def mixed(self, x, y, *, k, names):
         return self._said("mixed", 0.5, len(x), k)
 
-    def ross(self, x, labels, *, k):
+    def ross(self, x, labels, *, k, random_state, names):
         assert labels.ndim == 1 and x.ndim == 2
         return self._said("ross", 0.25, len(x), k)
 
-    def conditional(self, x, y, z, *, k):
+    def conditional(self, x, y, z, *, k, names):
         d = self._logdet
         value = d(x, z) + d(y, z) - d(x, y, z) - d(z)
         return self._said("frenzel-pompe", value, len(x), k)
@@ -71,18 +74,18 @@ class Gaussian:
 def neighbours(monkeypatch):
     """The estimators of continuous variables, replaced by what is known exactly."""
     stub = Gaussian()
-    module = types.SimpleNamespace(
-        **{
-            name: getattr(stub, name)
-            for name in ("entropy", "ksg", "mixed", "ross", "conditional", "divergence")
-        }
-    )
 
     def choose(x, y, x_discrete, y_discrete):
         assert x.ndim == y.ndim == 2 and x.dtype == y.dtype == np.float64
         return ("ross" if x_discrete != y_discrete else "ksg"), "because"
 
-    for name, value in (("_knn", module), ("_choice", types.SimpleNamespace(choose=choose))):
+    pairs = {name: stub.pair(name) for name in ("ksg", "ksg-2")}
+    modules = {
+        "_knn": stub,
+        "_densities": stub,
+        "_choice": types.SimpleNamespace(choose=choose, PAIRS=pairs),
+    }
+    for name, value in modules.items():
         monkeypatch.setattr(information, name, value, raising=False)
         monkeypatch.setitem(sys.modules, f"triptych.information.{name}", value)
     return stub

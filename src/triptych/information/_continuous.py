@@ -19,8 +19,9 @@ from triptych.information._variables import Codes, Variable, make_codes, need_ro
 Array = NDArray[np.float64]
 
 ENTROPY = ("knn", "gaussian")
-NEURAL = ("mine", "nwj", "infonce", "js", "smile", "club", "doe")
-MUTUAL = ("ksg", "ksg-2", "mixed", "ross", "gaussian", "copula", *NEURAL)
+NEURAL = ("infonce", "dv", "mine", "nwj", "js", "smile", "club", "l1out", "doe")
+PAIRS = ("ksg", "ksg-2", "ksg-ranks", "mixed", "gaussian", "copula", "student-copula")
+MUTUAL = (*PAIRS, "ross", *NEURAL)
 CONDITIONAL = ("frenzel-pompe", "gaussian", "chain")
 ADDED = "normal, 95 %, standard errors added, which is the most they can be together"
 
@@ -90,22 +91,21 @@ def joined(codes: Sequence[Codes]) -> Codes:
     return make_codes(np.stack([c.indices() for c in codes], axis=1))
 
 
-def entropy(v: Variable, estimator: str, k: int | None) -> Estimate:
+def entropy(v: Variable, estimator: str, k: int | None, random_state: int | None = 0) -> Estimate:
     """Differential entropy of a continuous variable."""
     name = wanted(estimator, ENTROPY, "knn", f"the entropy of {v.name}, which is continuous,")
     assert v.numbers is not None
     if name == "gaussian":
         from triptych.information import _gaussian
 
-        by_shape: Estimate = _gaussian.entropy(v.numbers)
+        by_shape: Estimate = _gaussian.entropy(v.numbers, name=v.name)
         return by_shape
-    from triptych.information import _knn
+    from triptych.information import _densities
 
-    return _why(
-        _knn.entropy(v.numbers, k=neighbours(k, name)),
-        estimator,
-        "continuous, so by nearest neighbours, which assume no shape",
+    near: Estimate = _densities.entropy(
+        v.numbers, k=neighbours(k, name), random_state=random_state, name=v.name
     )
+    return _why(near, estimator, "continuous, so by nearest neighbours, which assume no shape")
 
 
 def mutual_information(
@@ -145,6 +145,7 @@ def _mutual(
             x.embedded(), y.embedded(), bound=name, random_state=random_state, **settings
         )
         return learnt
+    names = (x.name, y.name)
     if name == "ross":
         if x.discrete == y.discrete:
             raise ParameterError(
@@ -154,29 +155,30 @@ def _mutual(
         numbers, labels = (y, x) if x.discrete else (x, y)
         from triptych.information import _knn
 
-        near: Estimate = _knn.ross(numbers.embedded(), labels.labels(), k=neighbours(k, name))
+        near: Estimate = _knn.ross(
+            numbers.embedded(),
+            labels.labels(),
+            k=neighbours(k, name),
+            random_state=random_state,
+            names=(numbers.name, labels.name),
+        )
         return near
-    if name == "mixed":
-        from triptych.information import _knn
-
-        found: Estimate = _knn.mixed(x.embedded(), y.embedded(), k=neighbours(k, name))
-        return found
     for v in (x, y):
-        if v.discrete:
+        if v.discrete and name != "mixed":
             raise ParameterError(
                 f"estimator: {name!r} is for continuous variables, and {v.name} is discrete. "
                 "Take 'ross' or 'mixed', or say discrete=False if its numbers are measurements."
             )
-    if name in ("gaussian", "copula"):
-        from triptych.information import _gaussian
+    if name == "mixed":
+        from triptych.information import _knn
 
-        by = _gaussian.mutual_information if name == "gaussian" else _gaussian.copula
-        shaped: Estimate = by(x.embedded(), y.embedded())
-        return shaped
-    from triptych.information import _knn
+        tied: Estimate = _knn.mixed(x.embedded(), y.embedded(), k=neighbours(k, name), names=names)
+        return tied
+    from triptych.information import _choice
 
-    version = 2 if name == "ksg-2" else 1
-    found = _knn.ksg(x.embedded(), y.embedded(), k=neighbours(k, name), version=version)
+    found: Estimate = _choice.PAIRS[name](
+        x.embedded(), y.embedded(), k=neighbours(k, name), random_state=random_state
+    )
     return found
 
 
@@ -206,7 +208,13 @@ def conditional(
         return shaped
     from triptych.information import _knn
 
-    found = _knn.conditional(x.embedded(), y.embedded(), z.embedded(), k=neighbours(k, name))
+    found: Estimate = _knn.conditional(
+        x.embedded(),
+        y.embedded(),
+        z.embedded(),
+        k=neighbours(k, name),
+        names=(x.name, y.name, z.name),
+    )
     return _why(found, estimator, "all continuous, so by nearest neighbours")
 
 

@@ -370,9 +370,9 @@ def _kl_of_numbers(v: Variable, w: Variable, name: str, k: int | None) -> Estima
 
         shaped: Estimate = _gaussian.divergence(v.embedded(), w.embedded())
         return shaped
-    from triptych.information import _knn
+    from triptych.information import _densities
 
-    near: Estimate = _knn.divergence(v.embedded(), w.embedded(), k=neighbours(k, name))
+    near: Estimate = _densities.divergence(v.embedded(), w.embedded(), k=neighbours(k, name))
     return near
 
 

@@ -18,6 +18,7 @@ from triptych.contracts.estimate import UNITS, Estimate
 from triptych.errors import ParameterError
 from triptych.information._broja import TOLERANCE, least_information
 from triptych.information._compact import compact
+from triptych.information._continuous import added
 from triptych.information._counting import Tally, tally
 from triptych.information._discrete import second_order
 from triptych.information._exact import check_probabilities, only_probabilities
@@ -166,10 +167,13 @@ def decomposition(
 
         a, b, c = variables
         labels = c.labels() if c.discrete else compact(c, categories, seed)[0].indices()
-        learnt: Decomposition = _batch.decomposition(
+        learnt = _batch.decomposition(
             a.embedded(), b.embedded(), labels, random_state=seed, **(settings or {})
         )
-        return learnt.to(unit)
+        parts: dict[str, Estimate] = {name: getattr(learnt, name) for name in PARTS}
+        total = added([(1.0, part) for part in parts.values()], estimator="batch")
+        words = {"y": "its own categories" if c.discrete else f"{categories} categories"}
+        return Decomposition(**parts, total=total, shuffled={}, categories=words).to(unit)
     made = {v.name: compact(v, categories, seed) for v in variables}
     counted = tally([codes for codes, _ in made.values()])
     words = {name: told for name, (_, told) in made.items()}

@@ -12,10 +12,12 @@ values) want ``discrete=False``; labels stored as floats want ``discrete=True``.
   use each: :mod:`triptych.information._discrete`);
 * entropy of a continuous variable: ``"knn"`` (Kozachenko and Leonenko; low dimensions, no ties),
   or ``"gaussian"`` (any dimension well below n, only for data that are about normal);
-* information with a continuous variable: ``"ksg"``, ``"ksg-2"`` (few dimensions, continuous),
-  ``"ross"`` (one side discrete), ``"mixed"`` (ties or both kinds in one variable), ``"gaussian"``,
-  ``"copula"`` (about linear after ranks), or the neural ``"mine"``, ``"nwj"``, ``"infonce"``,
-  ``"js"``, ``"smile"``, ``"club"``, ``"doe"`` (many dimensions and rows; these load torch).
+* information with a continuous variable: ``"ksg"``, ``"ksg-2"``, ``"ksg-ranks"`` (few dimensions,
+  no ties; on ranks where tails are heavy), ``"ross"`` (one side discrete), ``"mixed"`` (ties, or
+  both kinds in one variable), ``"gaussian"`` (about normal), ``"copula"`` and ``"student-copula"``
+  (about normal, or Student's, after ranks), or the neural ``"infonce"``, ``"dv"``, ``"mine"``,
+  ``"nwj"``, ``"js"``, ``"smile"``, ``"club"``, ``"l1out"``, ``"doe"`` (many dimensions and rows;
+  these load torch).
 
 Nothing is clipped: where variables are independent, half of all estimates are negative.
 """

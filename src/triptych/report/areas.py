@@ -117,7 +117,7 @@ def _two_circles(
     """Draw both; the right end and the height of what was drawn."""
     r, s = (math.sqrt(area / math.pi) for area in areas)
     common = min(values["redundancy"], *areas)
-    d = overlap_distance(*areas, common) if min(areas) > 0 else 0.0
+    d = overlap_distance(areas[0], areas[1], common) if min(areas) > 0 else 0.0
     if min(areas) > 0 and common <= 0:
         d = (r + s) * 1.04  # apart, to be seen as two
     _disc(ax, 0.0, r, "unique_1")
