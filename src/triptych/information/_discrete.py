@@ -138,17 +138,19 @@ def entropy_of(counts: Array, estimator: str, categories: int | None = None) -> 
 
 
 def influence(counts: Array, estimator: str, categories: int | None = None) -> Array:
-    """What a row of each category adds to the entropy, shape (k,), in nats.
+    """What a row of each category adds to the entropy, shape (k,), in nats, up to a constant.
 
-    For the estimators that add up over categories this is -log of the frequency, the first
-    derivative (the delta method): leaving a row out would show the jumps of Grassberger's terms
-    between odd and even counts instead. For the others it is the jackknife's pseudo-value,
-    n H - (n - 1) H without that row; categories with equal counts give equal values, so there
-    are at most sqrt(2 n) to compute.
+    This is the jackknife's pseudo-value, n H - (n - 1) H without that row. Grassberger's newer
+    estimator takes those of his older one: its own jump between odd and even counts, whatever
+    the count, and would tell of the jumps instead of the entropy. Where estimators do not add up
+    over categories, those with equal counts give equal values, so there are at most sqrt(2 n) to
+    compute.
     """
     n = float(counts.sum())
     if estimator in _ADDITIVE:
-        return np.asarray(-np.log(counts / n))
+        smooth = "grassberger-88" if estimator == "grassberger" else estimator
+        g = _ADDITIVE[smooth][1]
+        return np.asarray(g(counts - 1) - g(counts))
     values, which, times = np.unique(counts, return_inverse=True, return_counts=True)
     known = len(counts) if categories is None else categories
     out = np.empty(len(values))
@@ -207,8 +209,7 @@ def sum_of_entropies(
     error = np.sqrt(variance)
     found = Estimate.normal(value, error, n_samples=table.n, estimator=estimator, reason=reason)
     warnings = _warnings(table, terms, estimator, float(error), names)
-    how = "the delta method" if estimator in _ADDITIVE else "jackknife"
-    kind = f"normal, 95 %, standard error by {how}"
+    kind = "normal, 95 %, standard error by jackknife"
     return replace(found, interval_kind=kind, warnings=tuple(warnings))
 
 

@@ -225,7 +225,7 @@ def mutual_information(
         >>> x = [0, 0, 1, 1] * 25
         >>> y = [0, 1, 1, 1] * 25
         >>> mutual_information(x, y, unit="bits")
-        Estimate(0.311 ± 0.057 bits, miller-madow, n = 100)
+        Estimate(0.311 ± 0.058 bits, miller-madow, n = 100)
         >>> mutual_information(probabilities=[[0.5, 0], [0, 0.5]], unit="bits")
         Estimate(1.000 ± 0.000 bits, exact)
     """
