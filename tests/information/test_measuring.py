@@ -88,10 +88,10 @@ def test_the_same_seed_says_the_same():
 def test_targets():
     data = pictures(300)
     assert measure(data).target == "kind"  # the first label
-    assert measure(data, data.labels["kind"], n_shuffles=9).target == "target"
+    assert measure(data, data.labels["kind"], n_shuffles=20).target == "target"
     assert measure(data.X.select("image"), data.labels["kind"]).pairs == ()
     wet = Dataset(data.X.merge({"rain": np.arange(300.0)[:, None]}), labels=data.labels)
-    asked = measure(wet, "rain", n_shuffles=9)
+    asked = measure(wet, "rain", n_shuffles=20)
     assert [one.name for one in asked.modalities] == ["image", "text", "noise"]
     assert asked.target_code == "8 bins of about equal frequency"
 
@@ -102,7 +102,7 @@ def test_rows_that_lack_a_modality_and_groups_are_said():
     some = Dataset(
         data.X.with_present({"text": present}), labels=data.labels, groups=np.arange(300) // 2
     )
-    found = measure(some, "kind", n_shuffles=9)
+    found = measure(some, "kind", n_shuffles=20)
     assert found.rows == 200 and "100 of 300 rows lack" in found.warnings[-1]
     assert any("groups" in w and "too narrow" in w for w in found.warnings)
 
@@ -121,6 +121,8 @@ def test_bad_input_is_named():
         measure(data.X, np.arange(300))
     with pytest.raises(ParameterError, match="no label to take"):
         measure(data.X)
+    with pytest.raises(ParameterError, match="n_shuffles: expected a whole number >= 20"):
+        measure(data, "kind", n_shuffles=10)
     with pytest.raises(ParameterError, match="unit"):
         measure(data, "kind", unit="bytes")
 

@@ -49,7 +49,7 @@ def measure(
         ),
     ] = None,
     shuffles: Annotated[
-        int, typer.Option("--shuffles", min=1, help="Shuffles that say what chance gives.")
+        int, typer.Option("--shuffles", min=20, help="Shuffles that say what chance gives.")
     ] = 100,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of clusters and shuffles.")] = 0,
     output: Annotated[

@@ -12,6 +12,8 @@ from triptych.seeding import derive
 
 COMPONENTS = 10
 """Principal components that clusters are looked for in."""
+FEW = 10
+"""Different values of one column that are always kept apart."""
 _FIT = 20_000
 
 
@@ -47,10 +49,10 @@ def compact(v: Variable, categories: int, random_state: int) -> tuple[Codes, str
 
 
 def _bins(column: NDArray[np.float64], categories: int) -> tuple[Codes, str]:
-    values = np.unique(column[:1000])
-    if len(values) <= categories:
+    few = max(categories, FEW)
+    if len(np.unique(column[:1000])) <= few:
         values, labels = np.unique(column, return_inverse=True)
-        if len(values) <= categories:
+        if len(values) <= few:
             return Codes(labels.reshape(-1), 0, len(values)), f"its {len(values)} values"
     edges = np.unique(np.quantile(column, np.linspace(0, 1, categories + 1)[1:-1]))
     labels = np.searchsorted(edges, column, side="right")

@@ -16,7 +16,7 @@ from triptych.contracts.estimate import UNITS, Estimate
 from triptych.dataset import Dataset
 from triptych.errors import DataError, ParameterError
 from triptych.features import fit_features
-from triptych.information._compact import compact
+from triptych.information._compact import FEW, compact
 from triptych.information._counting import tally
 from triptych.information._variables import Codes, Variable, as_variable
 from triptych.information.partial import Decomposition, of_tally
@@ -26,6 +26,7 @@ from triptych.modalities import Modalities
 from triptych.seeding import check_random_state, derive, generator
 
 LEAST_ROWS = 40
+LEAST_SHUFFLES = 20
 MOST_CATEGORIES = 20
 MOST_CLASSES = 200
 ROWS_PER_CELL = 4
@@ -129,7 +130,7 @@ def measure(
         unit: ``"bits"`` or ``"nats"``.
         categories: Categories of each modality; when left out so many that a cell of two
             modalities and the target would hold about 4 rows if all were alike, from 2 to 20.
-        n_shuffles: Shuffles for chance and p-values; decompositions take a tenth of it.
+        n_shuffles: Shuffles for chance and p-values, >= 20; decompositions take a tenth of it.
         random_state: Seed of clusters and shuffles.
 
     Raises:
@@ -145,7 +146,8 @@ def measure(
         ['0.00', '0.00', '0.00', '1.00']
     """
     check_choice("unit", unit, tuple(UNITS))
-    check_number("n_shuffles", n_shuffles, low=1, integer=True)
+    # Fewer could not give a p-value below 0.05, and what is there would be called chance.
+    check_number("n_shuffles", n_shuffles, low=LEAST_SHUFFLES, integer=True)
     if categories is not None:
         check_number("categories", categories, low=2, integer=True)
     seed = check_random_state(random_state)
@@ -329,7 +331,7 @@ def _coded(X: Modalities, name: str, size: int, seed: int) -> tuple[Codes, str, 
     if one and isinstance(values, np.ndarray) and values.dtype.kind in "biu":
         v = as_variable(values[:, 0], name)
         seen = len(np.unique(v.labels()))
-        if seen <= max(size, 10):
+        if seen <= max(size, FEW):
             assert v.codes is not None
             return v.codes, f"its {seen} values", []
     features = fit_features(X.select(name))[name].transform(values, X.present[name])

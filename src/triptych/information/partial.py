@@ -20,7 +20,7 @@ from triptych.information._broja import TOLERANCE, least_information
 from triptych.information._compact import compact
 from triptych.information._continuous import added
 from triptych.information._counting import Tally, tally
-from triptych.information._discrete import second_order
+from triptych.information._discrete import entropy_of, second_order
 from triptych.information._exact import check_probabilities, only_probabilities
 from triptych.information._variables import Forced, as_variables, need_rows
 from triptych.seeding import check_random_state, generator
@@ -305,7 +305,8 @@ def _notes(
     notes = []
     if len(counted.onto((2,))[0]) == 1:
         notes.append("y has one category in these rows, so there is nothing to tell about it.")
-    if shuffled and shuffled["total"] > 0.2 * max(values["total"], 1e-12):
+    of_y = entropy_of(counted.onto((2,))[0], "plug-in")
+    if shuffled and shuffled["total"] > max(0.2 * values["total"], 0.05 * of_y, 1e-12):
         notes.append(
             f"undersampled table: with y shuffled the total is still {shuffled['total']:.3g} nats "
             f"and the synergy {shuffled['synergy']:.3g}, beside {values['total']:.3g} and "

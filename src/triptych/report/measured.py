@@ -172,11 +172,16 @@ def _together(pair: Together, found: Measurement) -> tuple[Line, ...]:
 def _cells(line: Line) -> tuple[str, str, str, str]:
     low, high = line.estimate.interval
     return (
-        show(line.estimate.value),
-        f"{show(low)} to {show(high)}",
-        _DASH if line.chance is None else show(line.chance),
+        _shown(line.estimate.value),
+        f"{_shown(low)} to {_shown(high)}",
+        _DASH if line.chance is None else _shown(line.chance),
         _DASH if line.share is None else f"{line.share:.0%}".replace("-", "\N{MINUS SIGN}"),
     )
+
+
+def _shown(value: float) -> str:
+    """The value, with nothing said of what is only rounding."""
+    return show(value if abs(value) > 1e-9 else 0.0)
 
 
 def _reading(found: Measurement) -> list[str]:
