@@ -175,8 +175,12 @@ def _cells(line: Line) -> tuple[str, str, str, str]:
         _shown(line.estimate.value),
         f"{_shown(low)} to {_shown(high)}",
         _DASH if line.chance is None else _shown(line.chance),
-        _DASH if line.share is None else f"{line.share:.0%}".replace("-", "\N{MINUS SIGN}"),
+        _DASH if line.share is None else _percent(line.share),
     )
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share) + 0:d}%".replace("-", "\N{MINUS SIGN}")
 
 
 def _shown(value: float) -> str:
