@@ -10,8 +10,14 @@ from typing import Any
 from triptych.lazy import attribute
 
 _EXPORTS = {
+    "BarlowTwins": "barlow_twins",
     "CCA": "cca",
     "CLIP": "clip",
+    "ContrastivePairs": "contrastive_pairs",
+    "SigLIP": "siglip",
+    "Triplet": "triplet",
+    "VICReg": "vicreg",
+    "VSE": "vse",
 }
 
 __all__ = list(_EXPORTS)

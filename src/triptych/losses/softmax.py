@@ -24,9 +24,8 @@ class SoftmaxPairs(torch.autograd.Function):
     """Mean over both directions of the cross-entropy between softmax and positives."""
 
     @staticmethod
-    def forward(
-        ctx: Any, za: Tensor, zb: Tensor, scale: Tensor, positives: Positives
-    ) -> Tensor:
+    def forward(ctx: Any, za: Tensor, zb: Tensor, scale: Tensor, positives: Positives) -> Tensor:
+        """The loss; ``za`` and ``zb`` (n, d) of one type, ``scale`` = 1 / temperature."""
         a, b, s, n = Sphere(za), Sphere(zb), float(scale), len(za)
         keep = CACHE_BYTES if any(ctx.needs_input_grad) else 0
         sums = _shifted_sums(a, b, s, keep)
@@ -42,8 +41,9 @@ class SoftmaxPairs(torch.autograd.Function):
         return ((sums.rows.sum() + sums.cols.sum() - linear) / (2 * n)).to(za.dtype)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of both sides and of the scale."""
         za, zb, scale = ctx.saved_tensors
         a, b, s, n = Sphere(za), Sphere(zb), float(scale), len(za)
         da, db = _products(a, b, s, ctx.sums, -2.0 if ctx.positives.plain else 0.0)

@@ -208,11 +208,11 @@ class _OnePass(torch.autograd.Function):
         return value
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:  # a graph kept for a second time; the first took the gradients
-            gradients = _run(*ctx.saved_tensors, ctx.make, True)[1]
+            gradients = _run(*ctx.saved_tensors, make=ctx.make, wanted=True)[1]
         # In place, since a second copy would be as large as the inputs.
         return (*(g.mul_(upstream) for g in gradients), None)
 
@@ -283,7 +283,9 @@ def hardest_negatives(za: Tensor, zb: Tensor, positives: Positives) -> tuple[Ten
                 mask = positives.tile(rows, cols)
                 if mask is not None:
                     x.masked_fill_(mask, -torch.inf)
-                for k, (dim, at, start) in enumerate(((1, rows, cols.start), (0, cols, rows.start))):
+                for k, (dim, at, start) in enumerate(
+                    ((1, rows, cols.start), (0, cols, rows.start))
+                ):
                     value, index = x.max(dim)
                     better = value > best[k, at]
                     best[k, at] = torch.where(better, value, best[k, at])
