@@ -212,7 +212,9 @@ class _OnePass(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:  # a graph kept for a second time; the first took the gradients
-            gradients = _run(*ctx.saved_tensors, make=ctx.make, wanted=True)[1]
+            za, zb, scale, bias = ctx.saved_tensors
+            gradients = _run(za, zb, scale, bias, ctx.make, True)[1]
+        assert gradients is not None
         # In place, since a second copy would be as large as the inputs.
         return (*(g.mul_(upstream) for g in gradients), None)
 
