@@ -19,12 +19,12 @@ SOURCE = Path(triptych.__file__).parent
 FLOORS = (
     {"errors", "arrays", "folders", "lazy", "linalg", "neighbours", "seeding", "values"},
     {"modalities", "dataset", "files", "splits", "datasets"},
-    {"features", "nn", "losses"},
+    {"features", "canonical", "nn", "losses"},
     {"training"},
     {"contracts"},
     {"fusion", "coordination", "fission", "information"},
     {"catalog", "testing", "evaluation"},
-    {"comparison", "report"},
+    {"comparison", "displays", "report"},
     {"cli", "__main__"},
 )
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}

@@ -11,9 +11,10 @@ import pytest
 import sklearn.linear_model  # noqa: F401  its import draws from Python's global generator
 
 from triptych.comparison import compare, divided
-from triptych.comparison.extras import item
+from triptych.comparison.extras import gather, item
+from triptych.contracts.linear import CanonicalInference
 from triptych.contracts.method import Capabilities, Coordination, Fusion
-from triptych.coordination import CCA
+from triptych.coordination import CCA, GCCA
 from triptych.dataset import Dataset
 from triptych.errors import DataError, FileError, ParameterError, TrainingError
 from triptych.modalities import Modalities, make_parts
@@ -380,3 +381,63 @@ def test_more_than_two_modalities_and_no_labels():
     assert row(record, "concatenation + PCA")["status"] == "ok"
     assert "no label" in row(record, "chance")["values"]["probe"]["why"]
     assert not any(r["name"].startswith("shuffled") for r in record["rows"])
+
+
+class Inferring(CanonicalInference, CCA):
+    """CCA that can permute rows."""
+
+
+def numbers(n=120, p=4, **more):
+    rng = np.random.default_rng(0)
+    A, B = rng.normal(size=(n, p)), rng.normal(size=(n, p))
+    B[:, 0] += 3 * A[:, 0]
+    return Dataset(Modalities({"a": A, "b": B}), **more)
+
+
+def test_correlations_come_with_their_null():
+    data = numbers()
+    record = json.loads(json.dumps(compare(data, methods=[Inferring()])))
+    extras = record["rows"][0]["extras"]
+    parts, _ = divided(data)
+    model = Inferring().fit(parts.train.X)
+    test = model.permutation_test(parts.train.X, 99, n_components=4)
+    null = extras["null"]
+    np.testing.assert_allclose(null["by_chance"], test.level(0.95))
+    np.testing.assert_allclose(null["p_values"], test.p_values_fwe)
+    np.testing.assert_allclose(null["correlations"], extras["correlations"])
+    assert null["rows"] == len(parts.train)
+    assert null["all_rows"]
+    assert null["permutations"] == 99
+    # One component is real.
+    assert null["p_values"][0] == 0.01
+    assert null["p_values"][1] > 0.05
+    (row, *_) = summarise(record).rows
+    assert row.exhibits.null.beyond() == 1
+    assert row.exhibits.null.by_chance == tuple(null["by_chance"])
+
+
+def test_the_null_of_groups_and_of_many_columns():
+    groups = np.arange(400) // 2
+    grouped = compare(numbers(400, groups=groups), methods=[Inferring()])
+    null = grouped["rows"][0]["extras"]["null"]
+    assert not null["all_rows"]
+    assert null["rows"] == grouped["data"]["train"] / 2  # one row of each group
+    wide = numbers(450, p=160)
+    some, troubles = gather(Inferring(3, ridge=1.0).fit(wide.X), wide, {}, None, wide)
+    assert troubles == []
+    assert some["null"]["rows"] == 300
+    assert len(some["null"]["by_chance"]) == 3
+    without, _ = gather(GCCA(1).fit(wide.X), wide, {}, None, wide)
+    assert "null" not in without
+
+
+def test_a_null_that_fails_does_not_cost_the_run():
+    class Broken(Inferring):
+        def permutation_test(self, X, n_permutations=999, random_state=0, groups=None):
+            raise RuntimeError("no permutations today")
+
+    record = compare(numbers(), methods=[Broken()])
+    row = record["rows"][0]
+    assert row["status"] == "ok"
+    assert "null" not in row["extras"]
+    assert any("no null to show: RuntimeError" in warning for warning in row["warnings"])

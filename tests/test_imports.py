@@ -53,7 +53,8 @@ def test_loads_nothing_heavy(code: str) -> None:
 
 
 def test_linear_methods_and_information_do_not_load_torch() -> None:
-    loaded = loaded_by("from triptych.coordination import CCA; import triptych.information")
+    linear = "from triptych.coordination import CCA, GCCA, MCCA, ProbabilisticCCA"
+    loaded = loaded_by(f"{linear}; import triptych.canonical, triptych.information")
     assert "sklearn" in loaded, "CCA is an estimator, so this run did not import it"
     assert "torch" not in loaded
 

@@ -460,6 +460,13 @@ class DividesByTheSpread(Sum):
             }
 
 
+@broken("stays_finite_far_from_what_it_learnt")
+class OverflowsFarOut(Sum):
+    def _transform(self, X):
+        with np.errstate(over="ignore"):
+            return super()._transform(X).astype(np.float32) ** 2
+
+
 @broken("is_not_fitted_after_a_failed_fit")
 class FittedByRefusing(Sum):
     def fit(self, X, y=None, *, validation=None):

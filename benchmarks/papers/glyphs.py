@@ -2,18 +2,21 @@
 
 Run: python benchmarks/papers/glyphs.py clip|clip-quick|autoencoder|shared-private [--epochs N]
 Prints rows for benchmarks/RESULTS.md. Retrieval is over 600 unseen characters, one picture per
-character (the first face that has it), identical pictures all counted as correct.
+character (the first face that has it), identical pictures all counted as correct. With
+--checkpoint FOLDER the run can be stopped, and the same command goes on where it was.
 """
 
 import argparse
 import platform
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from triptych import Dataset, Training
+from triptych import Dataset
 from triptych.coordination import CLIP
 from triptych.datasets import load_glyphs
 from triptych.evaluation import (
@@ -45,12 +48,37 @@ def recalls(codes_image: np.ndarray, codes_text: np.ndarray, one_each: Dataset) 
         say(f"{a} to {b}, {score.n_queries} characters", f"{found}, median {score.median_rank:g}")
 
 
+class Fits:
+    """Fits that may be stopped with Ctrl-C and taken up again, and their seconds over all goes."""
+
+    def __init__(self, epochs: int, folder: Path | None) -> None:
+        self.epochs, self.folder = epochs, folder
+
+    def fit(self, name: str, model: Any, train: Dataset, valid: Dataset | None = None) -> Any:
+        """The model, fitted for so many epochs; its time is a row of the table."""
+        model.set_params(training__epochs=self.epochs)
+        before = 0.0
+        if self.folder is not None:
+            model.set_params(training__checkpoint=str(self.folder / name))
+            spent = self.folder / f"{name}.seconds"
+            before = float(spent.read_text()) if spent.exists() else 0.0
+        start = time.perf_counter()
+        try:
+            model.fit(train.X, validation=None if valid is None else valid.X)
+        finally:
+            seconds = before + time.perf_counter() - start
+            if self.folder is not None:
+                spent.write_text(str(seconds))
+        say(f"{name}: fit", f"{seconds:.0f} s, {len(model.history_)} epochs")
+        return model
+
+
 def one_each(data: Dataset) -> Dataset:
     """One picture per character."""
     return data[first_rows(data.groups)]
 
 
-def clip(faces: int | None, epochs: int, full: bool) -> None:
+def clip(fits: Fits, faces: int | None, full: bool) -> None:
     """CLIP; in full with augmentation, dropout and all faces."""
     data = load_glyphs(faces=faces)
     encoders = (
@@ -62,10 +90,8 @@ def clip(faces: int | None, epochs: int, full: bool) -> None:
         else None
     )
     width = 256 if full else 128
-    model = CLIP(width, encoders=encoders, training=Training(epochs=epochs), random_state=0)
-    start = time.perf_counter()
-    model.fit(data.part("train").X, validation=data.part("valid").X if full else None)
-    say("fit", f"{time.perf_counter() - start:.0f} s, {epochs} epochs, {len(model.history_)} run")
+    model = CLIP(width, encoders=encoders, random_state=0)
+    fits.fit("CLIP", model, data.part("train"), data.part("valid") if full else None)
     test = one_each(data.part("test"))
     Z = model.transform(test.X)
     recalls(Z["image"], Z["text"], test)
@@ -113,36 +139,29 @@ def script_probe(model: object, train: Dataset, test: Dataset, *names: str) -> f
     ).value
 
 
-def autoencoder(epochs: int) -> None:
+def autoencoder(fits: Fits) -> None:
     """The multimodal autoencoder on unseen characters and on unseen faces."""
     data = load_glyphs()
     for split in ("characters", "faces"):
         train, test = data.part("train", split), data.part("test", split)
-        model = MultimodalAutoencoder(training=Training(epochs=epochs), random_state=0)
-        start = time.perf_counter()
-        model.fit(train.X)
-        say(f"{split}: fit", f"{time.perf_counter() - start:.0f} s, {epochs} epochs")
+        model = fits.fit(split, MultimodalAutoencoder(random_state=0), train)
         alone = script_probe(model, train, test, "image")
         both = script_probe(model, train, test, "image", "text")
         say(f"{split}: script from picture alone", f"{alone:.3f}")
         say(f"{split}: script from both", f"{both:.3f} (ratio {alone / both:.2f})")
-        taught = supervised(train, test, epochs, model.width)
+        taught = supervised(train, test, fits.epochs, model.width)
         say(f"{split}: supervised ConvNet", f"{taught:.3f} (ratio {alone / taught:.2f})")
         for name in ("image", "text"):
             r = reconstruct_absent(model, train.X, test.X, name)
             say(f"{split}: {name} rebuilt", f"{r.value:.3f} ({r.measure}, of {r.baseline:.3f})")
 
 
-def shared_private(epochs: int) -> None:
+def shared_private(fits: Fits) -> None:
     """Shared and private codes, with CLIP at equal epochs."""
     data = load_glyphs()
     train, test = data.part("train"), data.part("test")
     letters = np.char.startswith(test.labels["category"].astype(str), "L")
-    training = Training(epochs=epochs)
-    model = SharedPrivate(training=training, random_state=0)
-    start = time.perf_counter()
-    model.fit(train.X)
-    say("fit", f"{time.perf_counter() - start:.0f} s, {epochs} epochs")
+    model = fits.fit("SharedPrivate", SharedPrivate(random_state=0), train)
     old, new = (model.transform(d.X.select("image")) for d in (train, test))
     for part in ("image", "shared"):
         for rows, whose in ((slice(None), "all"), (letters, "letters")):
@@ -154,31 +173,37 @@ def shared_private(epochs: int) -> None:
     each = one_each(test)
     sides = [model.transform(each.X.select(m))["shared"] for m in ("image", "text")]
     recalls(sides[0], sides[1], each)
-    peer = CLIP(training=training, random_state=0).fit(train.X)
-    Z = peer.transform(each.X)
-    say("CLIP at equal epochs", "")
+    Z = fits.fit("CLIP", CLIP(random_state=0), train).transform(each.X)
     recalls(Z["image"], Z["text"], each)
+
+
+# Epochs that each protocol takes unless told otherwise.
+EPOCHS = {"clip": 24, "clip-quick": 8, "autoencoder": 8, "shared-private": 6}
 
 
 def main() -> None:
     """Run one of the protocols."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["clip", "clip-quick", "autoencoder", "shared-private"])
+    parser.add_argument("what", choices=list(EPOCHS))
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--checkpoint", type=Path)
     given = parser.parse_args()
     print(
         f"{given.what}: torch {torch.__version__}, Python {platform.python_version()}, "
         f"{torch.get_num_threads()} threads, {time.strftime('%Y-%m-%d')}\n\n| what | measured |\n"
-        "| --- | --- |"
+        "| --- | --- |",
+        flush=True,
     )
-    if given.what == "clip":
-        clip(None, given.epochs or 16, full=True)
-    elif given.what == "clip-quick":
-        clip(3, given.epochs or 8, full=False)
+    if given.checkpoint is not None:
+        given.checkpoint.mkdir(parents=True, exist_ok=True)
+    fits = Fits(given.epochs or EPOCHS[given.what], given.checkpoint)
+    if given.what.startswith("clip"):
+        full = given.what == "clip"
+        clip(fits, None if full else 3, full)
     elif given.what == "autoencoder":
-        autoencoder(given.epochs or 8)
+        autoencoder(fits)
     else:
-        shared_private(given.epochs or 6)
+        shared_private(fits)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -78,7 +79,10 @@ def _exchange(a: Path, b: Path) -> bool:
 
 
 def _sync_folder(path: Path) -> None:
-    if hasattr(os, "O_DIRECTORY"):
+    """Make the swap last through a power cut, where the file system can do that for folders."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with contextlib.suppress(OSError):  # the new folder stands already; nothing has failed
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(handle)

@@ -191,6 +191,15 @@ def make_comparison():
             [0.812, 0.61, 0.79, 0.061, 0.214, 0.209, 61.0, o, o, o, 2.1, 412.0, 131072],
             {
                 "correlations": [0.97 * 0.9**i for i in range(16)],
+                "null": {
+                    "level": 0.95,
+                    "by_chance": [0.62 - 0.03 * i for i in range(10)],
+                    "correlations": [0.98 * 0.92**i for i in range(10)],
+                    "p_values": [0.01] * 5 + [0.09, 0.2, 0.5, 0.8, 1.0],
+                    "permutations": 99,
+                    "rows": 300,
+                    "all_rows": False,
+                },
                 "retrieval": retrieval(0.3, 1),
                 "map": code_map(1),
             },

@@ -2,12 +2,15 @@
 
 import copy
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from triptych.errors import DataError
 from triptych.report import summarise, text_table
-from triptych.report.exhibits import read_exhibits, read_item
+from triptych.report.exhibits import CodeMap, Null, read_exhibits, read_item
+from triptych.report.figures import _within, code_map, correlation_bars
 from triptych.report.numbers import show, show_pair
 
 
@@ -201,6 +204,52 @@ def test_exhibits_leave_out_what_is_not_finite():
     assert not read_exhibits({}) and not read_exhibits(None)
 
 
+def test_a_null_is_read_whole_or_not_at_all():
+    whole = {
+        "level": 0.95,
+        "by_chance": [0.5, 0.4],
+        "correlations": [0.9, 0.3],
+        "p_values": [0.01, 0.2],
+        "permutations": 99,
+        "rows": 40,
+        "all_rows": True,
+    }
+    null = read_exhibits({"null": whole}).null
+    assert (null.by_chance, null.p_values, null.rows) == ((0.5, 0.4), (0.01, 0.2), 40)
+    assert null.beyond() == 1
+    assert read_exhibits({"null": {**whole, "p_values": [0.01, 0.05]}}).null.beyond() == 2
+    for broken in ({"level": None}, {"p_values": [0.01]}, {"by_chance": []}):
+        assert read_exhibits({"null": {**whole, **broken}}).null is None
+
+
+def test_the_figure_says_its_null_in_words():
+    null = Null(0.95, (0.5, 0.4), (0.9, 0.3), (0.01, 0.2), 99, 40, True)
+    said = correlation_bars([0.9, 0.3], "CCA", null).alt
+    for words in (
+        "99 permutations of the rows fitted",
+        "0.500",
+        "p = 0.010",
+        "1 component of CCA",
+    ):
+        assert words in said
+    drawn = correlation_bars([0.9, 0.3, 0.1], "CCA", replace(null, all_rows=False)).alt
+    assert "40 rows drawn" in drawn
+    assert "chance" not in correlation_bars([0.9, 0.3], "CCA").alt
+
+
 @pytest.mark.parametrize("png", ["", "not base64!", "aGVsbG8="])
 def test_a_picture_that_is_no_png_becomes_words(png):
     assert read_item({"kind": "image", "png": png}).text == "(picture unreadable)"
+
+
+def test_a_few_codes_far_out_do_not_squeeze_the_others_into_a_spot():
+    rng = np.random.default_rng(0)
+    xy = rng.uniform(-1, 1, (200, 2))
+    xy[:2] = (500, 0), (0, -900)
+    held, moved = _within(xy)
+    assert moved == 2 and np.abs(held).max() < 2.1
+    np.testing.assert_array_equal(held[2:], xy[2:])
+    assert "2 codes from farther out" in code_map(CodeMap(xy.tolist(), ("a",) * 200), "M").alt
+    column = np.column_stack([xy[:, 0], np.zeros(200)])  # an axis on which all are alike
+    column[5, 1] = 3
+    assert _within(column)[0][5, 1] == 3

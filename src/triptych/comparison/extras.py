@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping
+from inspect import signature
 from itertools import permutations
 from typing import Any
 
@@ -26,10 +27,19 @@ FOUND = 5
 POINTS = 600
 CORRELATIONS = 100
 VALUES = 96
+PERMUTATIONS = 99
+LEVEL = 0.95
+# Components and rows of a permutation test that takes seconds: with many columns each of the
+# permutations decomposes a matrix of rows by rows.
+TESTED, TESTED_ROWS, WIDE, WIDE_ROWS = 10, 2000, 300, 300
 
 
 def gather(
-    model: Any, test: Dataset, values: Mapping[str, Any], label: str | None
+    model: Any,
+    test: Dataset,
+    values: Mapping[str, Any],
+    label: str | None,
+    train: Dataset | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """All that one fitted method has to show, as plain values.
 
@@ -40,6 +50,7 @@ def gather(
         test: Rows to show.
         values: What :func:`triptych.evaluation.evaluate` said of it.
         label: Label that colours the map.
+        train: Rows fitted, for the null of canonical correlations; none is shown without them.
 
     Returns:
         The extras by name, only those that there are; and what went wrong on the way, in words.
@@ -52,6 +63,7 @@ def gather(
     makers: dict[str, Callable[[], Any]] = {
         "history": lambda: _history(model),
         "correlations": lambda: _correlations(model),
+        "null": lambda: {} if train is None else _null(model, train),
         "retrieval": lambda: _retrievals(model, data),
         "reconstructions": lambda: _reconstructions(model, data.X),
         "map": lambda: _map(model, data, label),
@@ -141,6 +153,35 @@ def _history(model: Any) -> dict[str, Any]:
 def _correlations(model: Any) -> list[float]:
     found = np.asarray(getattr(model, "correlations_", ()), dtype=np.float64)
     return [float(r) for r in found.ravel()[:CORRELATIONS]] if found.ndim == 1 else []
+
+
+def _null(model: Any, train: Dataset) -> dict[str, Any]:
+    """What canonical correlations would be by chance, for methods that can permute rows.
+
+    One row of each group stands for it, so that rows may change places; of many rows some are
+    drawn, and their own correlations are recorded beside the null.
+    """
+    if not _correlations(model) or not hasattr(model, "permutation_test"):
+        return {}
+    X = train.X.select(*(m for m in train.X.names if m in model.names_in_))
+    whole = np.all(list(X.present.values()), axis=0)
+    rows = first_rows(train.groups, whole)
+    weights = getattr(model, "weights_", None)
+    wide = weights is None or sum(len(part) for part in weights.values()) > WIDE
+    some = _draw(rows, WIDE_ROWS if wide else TESTED_ROWS, "null")
+    asked: dict[str, Any] = {"n_permutations": PERMUTATIONS, "random_state": 0}
+    if "n_components" in signature(model.permutation_test).parameters:
+        asked["n_components"] = min(TESTED, len(_correlations(model)))
+    test = model.permutation_test(X[some], **asked)
+    return {
+        "level": LEVEL,
+        "by_chance": [float(r) for r in test.level(LEVEL)],
+        "correlations": [float(r) for r in test.correlations],
+        "p_values": [float(p) for p in test.p_values_fwe],
+        "permutations": test.n_permutations,
+        "rows": len(some),
+        "all_rows": len(some) == int(whole.sum()),
+    }
 
 
 def _missing(values: Mapping[str, Any]) -> dict[str, Any]:

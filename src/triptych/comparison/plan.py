@@ -16,7 +16,9 @@ from triptych.evaluation.baselines import default_baselines
 
 # What a method needs on data of any kind: without ridge, CCA of pictures and words finds
 # correlations of 1 in the training rows and nothing else.
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {"CCA": {"ridge": 1.0}}
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    name: {"ridge": 1.0} for name in ("CCA", "GCCA", "MCCA", "ProbabilisticCCA")
+}
 
 Wanted = str | Method | type[Method]
 

@@ -153,7 +153,7 @@ def _fit_and_judge(job: Job, parts: Parts, seed: int, show: bool) -> dict[str, A
     values = evaluate(
         model, parts.train, parts.test, label=label, random_state=seed, resources=cost
     )
-    extras, troubles = gather(model, parts.test, values, label) if show else ({}, [])
+    extras, troubles = gather(model, parts.test, values, label, train) if show else ({}, [])
     return {
         "status": "ok",
         "why": None,

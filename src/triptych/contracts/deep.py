@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from triptych.arrays import is_lazy
 from triptych.contracts.method import Method
-from triptych.errors import DataError, ParameterError
+from triptych.errors import DataError, ParameterError, TrainingError
 from triptych.modalities import Kind, Modalities
 from triptych.nn.decoders import Decoder
 from triptych.nn.inputs import Input, learn_input
@@ -120,6 +121,10 @@ class DeepMethod(Method):
                     )
         if self.training.checkpoint is not None and self.random_state is None:
             raise ParameterError("random_state: a fit with a checkpoint needs a seed, got None.")
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and self.random_state is None:
+            raise ParameterError(
+                "random_state: a fit on several processes needs a seed, got None."
+            )
         self.seed_ = check_random_state(self.random_state)
         if validation is None and self.training.validation_share > 0:
             X, y, validation = self._set_aside(X, y)
@@ -203,7 +208,9 @@ class DeepMethod(Method):
         whole = None if pieces else Rows(X, self.inputs_, content=content)
         for start in range(0, len(X), CODE_ROWS):
             at = np.arange(start, min(start + CODE_ROWS, len(X)))
-            source = Rows(X[at], self.inputs_, content=content) if whole is None else whole
+            source = (
+                Rows(X[at], self.inputs_, content=content, first=start) if whole is None else whole
+            )
             yield source.take(at if whole is not None else at - start, device)
 
     def _codes(
@@ -214,6 +221,12 @@ class DeepMethod(Method):
         with torch.no_grad():
             for batch in self._batches(X):
                 for name, values in code(batch).items():
+                    if not bool(torch.isfinite(values).all()):
+                        raise TrainingError(
+                            f"the part {name!r} of the codes is not finite for some of rows "
+                            f"{int(batch.rows[0])} to {int(batch.rows[-1])}: the network's "
+                            "weights, or the values of these rows, have grown too large."
+                        )
                     found.setdefault(name, []).append(values.float().cpu().numpy())
         return {name: np.concatenate(parts) for name, parts in found.items()}
 

@@ -150,9 +150,9 @@ class SharedPrivate(DecodingMethod, Fission):
         shared, private = self._split(network, batch)
         agreement = self._agreement(shared, batch)
         apart = [
-            decorrelation(shared[m][rows], private[m][rows])
+            decorrelation(gather(shared[m])[rows], gather(private[m])[rows])
             for m in batch.names
-            if int((rows := batch.present[m]).sum()) > 1
+            if int((rows := gather(batch.present[m])).sum()) > 1
         ]
         separation = torch.stack(apart).mean() if apart else agreement * 0
         kept = (torch.rand(len(batch), 1) >= self._withheld).to(batch.rows.device)

@@ -2,8 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
+
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, :func:`gather` leaves tensors as they are: every process holds all rows itself."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
+def several() -> bool:
+    """Whether this is one of several processes that work on one batch."""
+    there = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return there and torch.distributed.get_world_size() > 1
+
+
+def from_first(values: Sequence[float], device: torch.device) -> list[float]:
+    """The numbers that the first process holds, on every process."""
+    if not several():
+        return list(values)
+    held = torch.tensor(values, dtype=torch.float64, device=device)
+    torch.distributed.broadcast(held, 0)
+    return [float(v) for v in held.tolist()]
 
 
 def gather(tensor: Tensor) -> Tensor:
@@ -19,9 +50,7 @@ def gather(tensor: Tensor) -> Tensor:
     Returns:
         Shape (b * processes, ...).
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return tensor
-    if torch.distributed.get_world_size() == 1:
+    if _ALONE.get() or not several():
         return tensor
     from torch.distributed.nn.functional import all_gather
 

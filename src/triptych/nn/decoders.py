@@ -80,25 +80,30 @@ class ImageValues(SquaredErrorDecoder):
         self.start = nn.Sequential(
             nn.Linear(n_in, math.prod(self.first)), nn.LayerNorm(math.prod(self.first)), nn.GELU()
         )
-        # Four times the channels become twice the sides, without holes between the pixels.
-        self.doubling = nn.ModuleList(
-            nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in pairwise(widths)
-        )
+        self.doubling = nn.ModuleList(doubling(a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(group_norm(b) for b in widths[1:])
-        self.last = nn.Conv2d(widths[-1], channels * (4 if len(sizes) > 1 else 1), 3, padding=1)
+        self.last = (
+            doubling(widths[-1], channels)
+            if len(sizes) > 1
+            else nn.Conv2d(widths[-1], channels, 3, padding=1)
+        )
 
     def forward(self, code: Tensor) -> Tensor:
         """Values (b, c, h, w)."""
         maps = self.start(code).unflatten(1, self.first)
         for step, norm, size in zip(self.doubling, self.norms, self.sizes[1:-1], strict=True):
-            maps = F.gelu(norm(_doubled(step(maps), size)))
+            maps = F.gelu(norm(step(maps)[:, :, : size[0], : size[1]]))
         values: Tensor = self.last(maps)
-        return _doubled(values, self.sizes[-1]) if len(self.sizes) > 1 else values
+        return values[:, :, : self.sizes[-1][0], : self.sizes[-1][1]]
 
 
-def _doubled(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(b, 4c, h, w) -> (b, c, *size), size at most twice (h, w)."""
-    return F.pixel_shuffle(maps, 2)[:, :, : size[0], : size[1]]
+def doubling(n_in: int, n_out: int) -> nn.Module:
+    """From maps (b, n_in, h, w) to maps (b, n_out, 2h, 2w).
+
+    With windows of 4 at steps of 2 every pixel is reached by as many weights as its neighbours,
+    so no chequered pattern arises; and half the products of other ways to double are enough.
+    """
+    return nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1)
 
 
 class TokenModel(Decoder):

@@ -93,11 +93,40 @@ class CodeMap:
 
 
 @dataclass(frozen=True)
+class Null:
+    """What the first canonical correlations would be by chance, by permuting rows.
+
+    Args:
+        level: Quantile of ``by_chance``, in (0, 1).
+        by_chance: That quantile of each component's null.
+        correlations: Of the rows that were permuted.
+        p_values: By component, family-wise.
+        permutations: How many.
+        rows: Rows permuted.
+        all_rows: Whether these are all the rows fitted.
+    """
+
+    level: float
+    by_chance: tuple[float, ...]
+    correlations: tuple[float, ...]
+    p_values: tuple[float, ...]
+    permutations: int
+    rows: int
+    all_rows: bool
+
+    def beyond(self) -> int:
+        """How many components come before the first that chance may explain at this level."""
+        over = [p > 1 - self.level + 1e-12 for p in self.p_values]
+        return over.index(True) if True in over else len(over)
+
+
+@dataclass(frozen=True)
 class Exhibits:
     """All that one method has to show; empty parts are not drawn."""
 
     curves: tuple[Curve, ...] = ()
     correlations: tuple[float, ...] = ()
+    null: Null | None = None
     retrieval: tuple[Retrieval, ...] = ()
     reconstructions: tuple[Reconstruction, ...] = ()
     code_map: CodeMap | None = None
@@ -115,6 +144,7 @@ def read_exhibits(extras: Mapping[str, Any] | None) -> Exhibits:
     return Exhibits(
         curves=_curves(extras.get("history") or {}),
         correlations=_numbers(extras.get("correlations")),
+        null=_null(extras.get("null") or {}),
         retrieval=tuple(
             _retrieval(r) for r in _each(extras.get("retrieval")) if r.get("examples")
         ),
@@ -235,6 +265,24 @@ def _code_map(value: Mapping[str, Any]) -> CodeMap | None:
     if not kept:
         return None
     return CodeMap(tuple(point for point, _ in kept), tuple(label for _, label in kept))
+
+
+def _null(value: Mapping[str, Any]) -> Null | None:
+    by_chance, found, p_values = (
+        _numbers(value.get(key)) for key in ("by_chance", "correlations", "p_values")
+    )
+    level = finite(value.get("level"))
+    if level is None or not by_chance or not len(by_chance) == len(found) == len(p_values):
+        return None
+    return Null(
+        level=level,
+        by_chance=by_chance,
+        correlations=found,
+        p_values=p_values,
+        permutations=int(finite(value.get("permutations")) or 0),
+        rows=int(finite(value.get("rows")) or 0),
+        all_rows=bool(value.get("all_rows")),
+    )
 
 
 def _missing(value: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:

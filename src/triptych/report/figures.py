@@ -22,8 +22,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 
-from triptych.report.exhibits import CodeMap, Curve
+from triptych.report.exhibits import CodeMap, Curve, Null
 from triptych.report.numbers import count, listed, show
 from triptych.report.table import Column, Row, ranking, reach
 
@@ -117,32 +118,66 @@ def _draw_curve(ax: Axes, curve: Curve, *, ring: bool, share: float = 0.75) -> s
     return "; ".join(told).capitalize() + "."
 
 
-def correlation_bars(values: Sequence[float], name: str) -> Picture | None:
-    """Canonical correlations, one bar each, in the order given."""
+def correlation_bars(
+    values: Sequence[float], name: str, null: Null | None = None
+) -> Picture | None:
+    """Canonical correlations, one bar each, in the order given, and what chance would give.
+
+    Bars beyond chance are filled and others hatched where there is a null; its level is a line
+    across each bar. Where the null is of some of the rows, their own correlations are circles.
+    """
     if not values:
         return None
     with matplotlib.rc_context(_STYLE):
-        fig, ax = _canvas(4.6, 2.8)
+        fig, ax = _canvas(4.6, 2.8 if null is None else 3.2)
         x = np.arange(1, len(values) + 1)
         bars = ax.bar(x, values, color=PALETTE[0], width=0.72)
         if len(values) <= 10:
             ax.bar_label(bars, fmt="%.2f", fontsize=8.5, color=INK, padding=2)
+        told = "" if null is None else _draw_null(ax, bars, null, name)
         ax.set_ylim(min(0.0, *values), max(1.0, *values) * 1.06)
         ax.set_xlabel("component")
         ax.set_ylabel("correlation")
         ax.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         ax.grid(axis="y", color=FAINT, linewidth=0.6)
         ax.set_axisbelow(True)
+        if null is not None:
+            fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
         firsts = listed([show(v) for v in values[:5]], limit=5)
         alt = f"{count(len(values), 'canonical correlation')} of {name}; the first: {firsts}."
-        return _picture(fig, alt, "Canonical correlations")
+        return _picture(fig, f"{alt} {told}", "Canonical correlations")
+
+
+def _draw_null(ax: Axes, bars: Any, null: Null, name: str) -> str:
+    beyond, at = null.beyond(), np.arange(1, len(null.by_chance) + 1)
+    for i, bar in enumerate(bars):
+        if i >= beyond:
+            bar.set(facecolor="white", edgecolor=PALETTE[0], hatch="////", linewidth=0.8)
+    label = f"{null.level:.0%} level by chance"
+    ax.hlines(null.by_chance, at - 0.46, at + 0.46, color=PALETTE[1], linewidth=2.2, label=label)
+    whose = "the rows fitted"
+    if not null.all_rows:
+        whose = f"{null.rows:,} rows drawn"
+        ax.plot(at, null.correlations, "o", color=INK, mfc="white", markersize=5, label=whose)
+    ps = listed([show(p) for p in null.p_values[:5]], limit=5)
+    levels = listed([show(v) for v in null.by_chance[:5]], limit=5)
+    return (
+        f"{count(null.permutations, 'permutation')} of {whose}: by chance the first would be up "
+        f"to {levels} ({null.level:.0%} level); p = {ps}, family-wise. "
+        f"{count(beyond, 'component')} of {name} beyond chance (filled); others hatched."
+    )
 
 
 def code_map(codes: CodeMap | None, name: str) -> Picture | None:
-    """Codes in the plane; the most frequent labels have a colour, a marker and their name."""
+    """Codes in the plane; the most frequent labels have a colour, a marker and their name.
+
+    Codes far outside the rest are drawn at the edge, since a few of them would leave one spot of
+    all others; the picture says how many they are.
+    """
     if codes is None:
         return None
-    xy, labels = np.array(codes.xy), np.array(codes.labels, dtype=object)
+    xy, moved = _within(np.array(codes.xy, dtype=float))
+    labels = np.array(codes.labels, dtype=object)
     common = Counter(label for label in codes.labels if label).most_common(len(PALETTE))
     frequent = sorted(label for label, _ in common)  # the same label looks the same in every map
     with matplotlib.rc_context(_STYLE):
@@ -161,6 +196,8 @@ def code_map(codes: CodeMap | None, name: str) -> Picture | None:
         ax.set_yticks([])
         ax.spines[["left", "bottom"]].set_color(FAINT)
         ax.spines[["top", "right"]].set(visible=True, color=FAINT)
+        far = f"{count(moved, 'code')} from farther out at the edge" if moved else ""
+        ax.set_xlabel(far, fontsize=9)
         others = len(set(codes.labels) - set(frequent) - {""})
         if rest.any() and others:
             ax.scatter([], [], s=14, color="#b4bac3", label=count(others, "other label"))
@@ -173,7 +210,18 @@ def code_map(codes: CodeMap | None, name: str) -> Picture | None:
                 text.set_parse_math(False)
         shown = f"; marked labels: {listed(frequent, 8)}" if frequent else ""
         alt = f"Map of {count(len(xy), 'code')} of {name} in two dimensions{shown}."
-        return _picture(fig, alt, "Map of the codes")
+        return _picture(fig, f"{alt} {far}." if far else alt, "Map of the codes")
+
+
+def _within(xy: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """Points (n, 2) with those far out moved to the edge of where the others are, and how many.
+
+    Far is more than half the spread of the middle 96 % away from them, on either axis.
+    """
+    low, high = np.quantile(xy, [0.02, 0.98], axis=0)
+    room = np.where(high > low, 0.5 * (high - low), np.inf)
+    inside = np.clip(xy, low - room, high + room)
+    return inside, int((inside != xy).any(axis=1).sum())
 
 
 def missing_curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Picture | None:

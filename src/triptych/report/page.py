@@ -166,7 +166,7 @@ def _section(row: Row) -> _Section:
     shown = row.exhibits
     pictures = (
         figures.loss_curves(shown.curves, row.name),
-        figures.correlation_bars(shown.correlations, row.name),
+        figures.correlation_bars(shown.correlations, row.name, shown.null),
         figures.code_map(shown.code_map, row.name),
         figures.missing_curves({row.name: shown.missing}),
     )

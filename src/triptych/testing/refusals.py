@@ -136,6 +136,23 @@ def survives_dull_columns(s: Subject) -> None:
         require(finite, f"{what}: codes hold NaN or infinity")
 
 
+def stays_finite_far_from_what_it_learnt(s: Subject) -> None:
+    """Huge values at ``transform`` give finite codes or a clear error, never NaN or infinity."""
+    X = s.X_new
+    name = X.names[0]
+    if X.kind(name).form != "vector":
+        return
+    for size in (1e30, 1e100):
+        far = {**dict(X.items()), name: np.asarray(X[name]) * size}
+        try:
+            found = codes(s.fitted, far)
+        except TriptychError as error:
+            require(name in str(error), f"values of {size}: {name!r} is not named: {error}")
+            continue
+        finite = all(bool(np.isfinite(z).all()) for z in found.values())
+        require(finite, f"values of {size}: codes hold NaN or infinity")
+
+
 def is_not_fitted_after_a_failed_fit(s: Subject) -> None:
     """A ``fit`` that refuses its data leaves a new method unfitted."""
     model = s.new()
@@ -150,5 +167,6 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     names_where_a_value_is_not_finite,
     refuses_other_data_at_transform,
     survives_dull_columns,
+    stays_finite_far_from_what_it_learnt,
     is_not_fitted_after_a_failed_fit,
 )

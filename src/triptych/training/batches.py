@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from triptych.arrays import is_dask, is_lazy
+from triptych.errors import DataError
 from triptych.modalities import Modalities
 from triptych.seeding import derive
+
+# Largest standardised value: its fourth power is a finite float32 still.
+FARTHEST = 1e9
 
 
 class Reader(Protocol):
@@ -100,6 +104,10 @@ class Rows:
         readers: By modality.
         y: Labels as numbers (n,), or ``None``.
         content: Whether ids of equal content are needed.
+        first: What the first row is called in errors.
+
+    Raises:
+        DataError: A value lies too far from the training data to compute with.
     """
 
     def __init__(
@@ -109,7 +117,9 @@ class Rows:
         y: NDArray[Any] | None = None,
         *,
         content: bool = False,
+        first: int = 0,
     ) -> None:
+        self.first = first
         self.readers = {name: readers[name] for name in sorted(X.names)}
         self.n = len(X)
         present = X.present
@@ -117,13 +127,13 @@ class Rows:
         self.always = {m: bool(present[m].all()) for m in self.readers}
         self.stored: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.lazy: dict[str, Modalities] = {}
-        for name, reader in self.readers.items():
+        for name in self.readers:
             base = X._data[name]
             if is_lazy(base) and not is_dask(base):
                 self.lazy[name] = X.select(name)
             else:
                 data = np.asarray(X[name]) if is_dask(base) else X[name]
-                self.stored[name] = reader.tensors(data, present[name])
+                self.stored[name] = self._read(name, data, present[name], np.arange(self.n))
         self.y = None if y is None else torch.from_numpy(np.asarray(y))
         self.content = (
             {m: torch.from_numpy(content_ids(X[m], present[m])) for m in self.readers}
@@ -141,7 +151,7 @@ class Rows:
         for name, reader in self.readers.items():
             mask = self.present[name][at]
             if name in self.lazy:
-                raw, length = reader.tensors(self.lazy[name][rows][name], mask.numpy())
+                raw, length = self._read(name, self.lazy[name][rows][name], mask.numpy(), rows)
             else:
                 stored, all_lengths = self.stored[name]
                 raw, length = stored[at], None if all_lengths is None else all_lengths[at]
@@ -160,6 +170,33 @@ class Rows:
             at.to(device),
             {m: ids[at].to(device) for m, ids in self.content.items()},
             None if self.y is None else self.y[at].to(device),
+        )
+
+    def _read(
+        self, name: str, data: Any, present: NDArray[np.bool_], rows: NDArray[np.intp]
+    ) -> tuple[Tensor, Tensor | None]:
+        with np.errstate(over="ignore"):  # what becomes infinite here is refused below
+            values, lengths = self.readers[name].tensors(data, present)
+        self._check_range(name, values, rows)
+        return values, lengths
+
+    def _check_range(self, name: str, values: Tensor, rows: NDArray[np.intp]) -> None:
+        """Refuse values (b, ...) of ``rows`` whose squares would overflow further on."""
+        if not values.is_floating_point() or not values.numel():
+            return
+        least, most = torch.aminmax(values)
+        if float(least) > -FARTHEST and float(most) < FARTHEST:
+            return
+        there = self.present[name][torch.from_numpy(np.ascontiguousarray(rows))]
+        ready = self.readers[name].ready(values)
+        far = ~(ready.abs() < FARTHEST).flatten(1) & there[:, None]
+        if not bool(far.any()):
+            return
+        row, column = (int(v) for v in far.nonzero()[0])
+        raise DataError(
+            f"modality {name!r}, row {self.first + int(rows[row])}, value {column}: it lies more "
+            f"than {FARTHEST:.0e} standard deviations from the mean of the training rows, too "
+            "far to compute with."
         )
 
 
@@ -186,7 +223,10 @@ def order_of(seed: int, stream: str, epoch: int, n: int) -> NDArray[np.intp]:
     return np.random.default_rng(derive(seed, "order", stream, epoch)).permutation(n)
 
 
-def steps_per_epoch(n: int, batch_size: int) -> int:
-    """Batches in an epoch. A last batch of one row is dropped: no loss across rows can use it."""
+def steps_per_epoch(n: int, batch_size: int, least: int = 2) -> int:
+    """Batches in an epoch. A last batch of fewer than ``least`` rows is dropped.
+
+    No loss across rows can use a batch of one row, and some need more rows than columns.
+    """
     full, rest = divmod(n, batch_size)
-    return max(1, full + (rest > 1))
+    return max(1, full + (rest >= least))

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from triptych.errors import ParameterError, TrainingError
+from triptych.losses.gather import alone, from_first
 from triptych.seeding import derive, torch_scope
 from triptych.training import checkpoint
 from triptych.training.batches import Batch, Rows, order_of, steps_per_epoch
@@ -45,12 +46,14 @@ class Stream:
         batch_size: Rows per step; ``None`` for the setting's.
         encode: From a batch to codes, row by row, for micro-batches.
         terms_of: From codes of the whole batch to the terms, for micro-batches.
+        least: Fewest rows that the terms can use; a last batch of fewer is dropped.
     """
 
     terms: Callable[[Batch], Terms]
     batch_size: int | None = None
     encode: Callable[[Batch], Codes] | None = None
     terms_of: Callable[[Codes, Batch], Terms] | None = None
+    least: int = 2
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,11 @@ class _Fit:
         self.network, self.phases, self.rows, self.valid = network, phases, rows, valid
         self.settings, self.seed, self.after_step = settings, seed, after_step
         self.fingerprint = fingerprint
-        self.accelerator = _accelerator(settings, several=len(phases) > 1)
+        self.accelerator = _accelerator(settings)
+        # Every process takes as many rows of a batch as the others, so that parts can be gathered
+        # and means over processes are means over rows; up to N - 1 rows sit out an epoch.
+        self.n = len(rows) - len(rows) % self.accelerator.num_processes
+        self._check_shares()
         self.moved = [
             [p for p in (phase.parameters or network.parameters()) if p.requires_grad]
             for phase in phases
@@ -168,12 +175,27 @@ class _Fit:
         # Without a gradient scaler Accelerate's own backward and step add only a search for
         # optional packages, at every step; data-parallel hooks work on plain backward too.
         self.plain = self.accelerator.scaler is None
-        first = phases[0].streams[0].batch_size or settings.batch_size
-        self.rounds = steps_per_epoch(len(rows), first * settings.accumulate)
+        first = phases[0].streams[0]
+        size = (first.batch_size or settings.batch_size) * settings.accumulate
+        self.rounds = steps_per_epoch(self.n, size, first.least)
         self.total = self.rounds * settings.epochs
         self.at = _Standing()
         self.written = time.monotonic()
         self.orders: dict[tuple[str, int], np.ndarray[Any, Any]] = {}
+
+    def _check_shares(self) -> None:
+        n = self.accelerator.num_processes
+        for stream in (s for phase in self.phases for s in phase.streams):
+            size = stream.batch_size or self.settings.batch_size
+            if size % n:
+                raise ParameterError(
+                    f"training__batch_size: {n} processes share each batch equally; {size} rows "
+                    f"cannot be shared. Take a multiple of {n}."
+                )
+        if self.n < 2:
+            raise ParameterError(
+                f"{n} processes cannot share {len(self.rows)} training rows; start fewer."
+            )
 
     # -- the run ---------------------------------------------------------------------------
 
@@ -244,12 +266,12 @@ class _Fit:
     def _chosen(self, key: str, stream: Stream, count: int) -> NDArray[np.intp]:
         """The rows of a batch that this process has."""
         size = stream.batch_size or self.settings.batch_size
-        epoch, step = divmod(count, steps_per_epoch(len(self.rows), size))
+        epoch, step = divmod(count, steps_per_epoch(self.n, size, stream.least))
         if (key, epoch) not in self.orders:
             for old in [k for k in self.orders if k[0] == key]:
                 del self.orders[old]
             self.orders[key, epoch] = order_of(self.seed, key, epoch, len(self.rows))
-        chosen = self.orders[key, epoch][step * size : (step + 1) * size]
+        chosen = self.orders[key, epoch][: self.n][step * size : (step + 1) * size]
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         return chosen[share]
 
@@ -336,16 +358,20 @@ class _Fit:
         self.at.epoch, self.at.step = self.at.epoch + 1, 0
 
     def _validate(self) -> dict[str, float]:
-        """The same terms on the validation rows, in evaluation mode, with draws of their own."""
+        """The same terms on the validation rows, in evaluation mode, with draws of their own.
+
+        Every process goes through all of them; the first one's word counts, since a difference
+        in the last digit must not let one process stop while the others go on.
+        """
         assert self.valid is not None
         means = Means()
         self.network.eval()
-        with torch.no_grad(), torch_scope(derive(self.seed, "validation")):
+        with torch.no_grad(), alone(), torch_scope(derive(self.seed, "validation")):
             for turn, phase in enumerate(self.phases):
                 for at, stream in enumerate(phase.streams):
                     size = stream.batch_size or self.settings.batch_size
                     sums = Means()
-                    for step in range(steps_per_epoch(len(self.valid), size)):
+                    for step in range(steps_per_epoch(len(self.valid), size, stream.least)):
                         chosen = np.arange(step * size, min((step + 1) * size, len(self.valid)))
                         with self.accelerator.autocast():
                             terms = stream.terms(self.valid.take(chosen, self.device))
@@ -358,7 +384,9 @@ class _Fit:
                         }
                     means.add(result, 1)
                     means.rows = 1
-        return means.result()
+        found = means.result()
+        values = from_first(list(found.values()), self.device)
+        return dict(zip(found, values, strict=True))
 
     # -- checkpoints -----------------------------------------------------------------------
 
@@ -450,7 +478,7 @@ def _optimizer(
     return torch.optim.AdamW(groups, lr=rate)
 
 
-def _accelerator(settings: Training, *, several: bool) -> Any:
+def _accelerator(settings: Training) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs
@@ -460,11 +488,11 @@ def _accelerator(settings: Training, *, several: bool) -> Any:
             raise ParameterError(f"training__device: {name!r} is not available on this machine.")
     # Accelerate keeps one state for the process; a fit of another precision needs a new one.
     AcceleratorState._reset_state()
-    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if several else []
     return Accelerator(
         cpu=settings.device == "cpu",
         mixed_precision={"32": "no", "bf16": "bf16", "16": "fp16"}[settings.precision],
-        kwargs_handlers=handlers,
+        # A process whose rows all lack a modality has no use for its decoder in this step.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
 
 
@@ -480,6 +508,9 @@ def _interruptible() -> Iterator[threading.Event]:
         yield stop
         return
     before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:  # a job in a script's background, which Ctrl-C is not for
+        yield stop
+        return
 
     def wait(number: int, frame: Any) -> None:
         if stop.is_set() and callable(before):
