@@ -72,18 +72,16 @@ def test_partners_of_unseen_rows_are_found_and_codes_do_not_collapse(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_micro_batches_change_nothing(name):
-    whole = Training(epochs=2, batch_size=48, learning_rate=1e-2, device="cpu")
-    pieces = Training(
-        epochs=2, batch_size=48, micro_batch_size=10, learning_rate=1e-2, device="cpu"
-    )
+    # Plain descent: Adam divides gradients that are nought but rounding by their own size.
+    settings = {"epochs": 2, "batch_size": 48, "learning_rate": 0.02, "optimizer": "sgd"}
     X = views(96)
-    one = make(name, training=whole, **({"warm_up": 1} if "hardest" in str(METHODS[name]) else {}))
-    two = make(
-        name, training=pieces, **({"warm_up": 1} if "hardest" in str(METHODS[name]) else {})
-    )
-    za, zb = one.fit(X).transform(X)["a"], two.fit(X).transform(X)["a"]
-    # Rounding of float32 over four steps of Adam, which divides small gradients by their size.
-    np.testing.assert_allclose(za, zb, atol=5e-3 * np.abs(za).max())
+    more = {"warm_up": 1} if "warm_up" in METHODS[name][1] else {}
+    codes = []
+    for micro in (None, 10):
+        training = Training(micro_batch_size=micro, device="cpu", **settings)
+        codes.append(make(name, training=training, **more).fit(X).transform(X)["a"])
+    # Float32 over four steps; the third and fourth digit would show a lost piece.
+    np.testing.assert_allclose(codes[0], codes[1], atol=1e-4 * np.abs(codes[0]).max())
 
 
 @pytest.mark.parametrize("name", ["VSE", "VSE++"])
