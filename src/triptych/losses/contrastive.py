@@ -9,7 +9,14 @@ from torch import Tensor
 from triptych.arrays import check_number
 from triptych.errors import ShapeError
 from triptych.losses.softmax import SoftmaxPairs
-from triptych.losses.tiled import Positives, check_pair, one_temperature, wide, widened
+from triptych.losses.tiled import (
+    Positives,
+    check_pair,
+    gradients_wanted,
+    one_temperature,
+    wide,
+    widened,
+)
 
 
 def info_nce(
@@ -59,7 +66,8 @@ def info_nce(
         a, b = widened(za, zb)
         scale = 1 / one_temperature("info_nce", temperature, a)
         positives = Positives("info_nce", len(a), ids_a, ids_b, a.device)
-        loss: Tensor = SoftmaxPairs.apply(a, b, scale, positives)  # type: ignore[no-untyped-call]
+        keep = gradients_wanted(a, b, scale)
+        loss: Tensor = SoftmaxPairs.apply(a, b, scale, positives, keep)  # type: ignore[no-untyped-call]
         return loss
 
 

@@ -24,11 +24,15 @@ class SoftmaxPairs(torch.autograd.Function):
     """Mean over both directions of the cross-entropy between softmax and positives."""
 
     @staticmethod
-    def forward(ctx: Any, za: Tensor, zb: Tensor, scale: Tensor, positives: Positives) -> Tensor:
-        """The loss; ``za`` and ``zb`` (n, d) of one type, ``scale`` = 1 / temperature."""
+    def forward(
+        ctx: Any, za: Tensor, zb: Tensor, scale: Tensor, positives: Positives, keep: bool
+    ) -> Tensor:
+        """The loss; ``za`` and ``zb`` (n, d) of one type, ``scale`` = 1 / temperature.
+
+        ``keep`` says whether exponentials are kept for a backward pass.
+        """
         a, b, s, n = Sphere(za), Sphere(zb), float(scale), len(za)
-        keep = CACHE_BYTES if any(ctx.needs_input_grad) else 0
-        sums = _shifted_sums(a, b, s, keep)
+        sums = _shifted_sums(a, b, s, CACHE_BYTES if keep else 0)
         if sums is None:
             sums = _safe_sums(a, b, s)
         if positives.plain:
@@ -53,7 +57,7 @@ class SoftmaxPairs(torch.autograd.Function):
         factor = upstream.to(za.dtype) / (2 * n)
         ds = a.pull_back_(da, factor * s) * factor
         b.pull_back_(db, factor * s)
-        return da, db, ds.to(scale.dtype), None
+        return da, db, ds.to(scale.dtype), None, None
 
 
 class _Sums:

@@ -71,6 +71,11 @@ def one_temperature(name: str, temperature: float | Tensor, like: Tensor) -> Ten
     return temperature.reshape(()).to(like)
 
 
+def gradients_wanted(*tensors: Tensor) -> bool:
+    """Whether a backward pass can follow; not so in validation, though weights ask for one."""
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
 class Sphere:
     """Rows seen at unit length, in blocks; no second copy of them all.
 
@@ -196,15 +201,15 @@ class Judge(Protocol):
 
 
 class _OnePass(torch.autograd.Function):
-    """Value and gradients in one pass over the tiles: three products."""
+    """Value and, if wanted, gradients in one pass over the tiles: three products."""
 
     @staticmethod
     def forward(
-        ctx: Any, za: Tensor, zb: Tensor, scale: Tensor, bias: Tensor, make: Any
+        ctx: Any, za: Tensor, zb: Tensor, scale: Tensor, bias: Tensor, make: Any, wanted: bool
     ) -> Tensor:
         ctx.save_for_backward(za, zb, scale, bias)
         ctx.make = make
-        value, ctx.gradients = _run(za, zb, scale, bias, make, any(ctx.needs_input_grad))
+        value, ctx.gradients = _run(za, zb, scale, bias, make, wanted)
         return value
 
     @staticmethod
@@ -216,7 +221,7 @@ class _OnePass(torch.autograd.Function):
             gradients = _run(za, zb, scale, bias, ctx.make, True)[1]
         assert gradients is not None
         # In place, since a second copy would be as large as the inputs.
-        return (*(g.mul_(upstream) for g in gradients), None)
+        return (*(g.mul_(upstream) for g in gradients), None, None)
 
 
 def _run(
@@ -258,7 +263,8 @@ def _run(
 
 def one_pass(za: Tensor, zb: Tensor, scale: Tensor, bias: Tensor, make: Any) -> Tensor:
     """The loss of a judge that ``make(a, b, bias)`` gives, with gradients for all four tensors."""
-    value: Tensor = _OnePass.apply(za, zb, scale, bias, make)  # type: ignore[no-untyped-call]
+    wanted = gradients_wanted(za, zb, scale, bias)
+    value: Tensor = _OnePass.apply(za, zb, scale, bias, make, wanted)  # type: ignore[no-untyped-call]
     return value
 
 
