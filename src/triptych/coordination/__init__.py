@@ -10,8 +10,10 @@ from typing import Any
 from triptych.lazy import attribute
 
 _EXPORTS = {
+    "BarlowTwins": "barlow_twins",
     "CCA": "cca",
     "CLIP": "clip",
+    "ContrastivePairs": "contrastive_pairs",
     "CorrAE": "corr_ae",
     "DCCAE": "dccae",
     "DeepCCA": "deep_cca",
@@ -21,7 +23,11 @@ _EXPORTS = {
     "KernelCCA": "kernel_cca",
     "MCCA": "mcca",
     "ProbabilisticCCA": "probabilistic_cca",
+    "SigLIP": "siglip",
     "SplitAE": "split_ae",
+    "Triplet": "triplet",
+    "VICReg": "vicreg",
+    "VSE": "vse",
 }
 
 __all__ = list(_EXPORTS)

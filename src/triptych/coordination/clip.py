@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from itertools import combinations
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from triptych.arrays import check_number
-from triptych.contracts.deep import DeepMethod
-from triptych.contracts.method import Capabilities, Coordination
+from triptych.coordination._contrastive import LARGEST_SCALE, Tempered
 from triptych.losses.contrastive import info_nce
-from triptych.losses.gather import gather
-from triptych.modalities import Kind, Modalities, make_parts
-from triptych.nn.parts import Parts
-from triptych.training.batches import Batch
-from triptych.training.loop import Phase, Stream
 from triptych.training.settings import Training
 
-LARGEST_SCALE = 100.0
 
-
-class _Network(nn.Module):
-    def __init__(self, encoders: Parts, temperature: float) -> None:
-        super().__init__()
-        self.encoders = encoders
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
-
-
-class CLIP(DeepMethod, Coordination):
+class CLIP(Tempered):
     r"""Unit codes of all modalities in one space, by symmetric InfoNCE over the whole batch.
 
     .. math:: L = \tfrac{1}{2}\left[\mathrm{CE}(s\,U V^T, \mathrm{partners}) +
@@ -45,13 +26,16 @@ class CLIP(DeepMethod, Coordination):
     Args:
         n_components: Width d of the shared space.
         encoders: Recipes or factories by modality name, else the kind's default.
-        temperature: Where the learnt temperature starts, in (0, 1].
+        temperature: Where the learnt temperature starts, in [0.01, 1].
+        anchor: Modality that every other is paired with; ``None`` for all pairs.
         training: Epochs, batch size, learning rate, device; ``micro_batch_size`` keeps the
             encoders' memory small at any batch size.
         random_state: Seed of weights, batches and dropout.
 
     Attributes:
-        history_: ``"loss"``, one term for each pair of modalities, and ``"scale"``.
+        history_: ``"loss"``; for each pair of modalities a and b the terms ``"a~b"``,
+            ``"a~b:information_lower_bound"`` = log n - L, a lower bound on I(A; B) in nats in
+            expectation, and its cap log n, ``"a~b:information_cap"``; and ``"scale"``.
         temperature_: The temperature learnt.
 
     ``score`` is minus the loss, in batches of the training's size.
@@ -60,13 +44,7 @@ class CLIP(DeepMethod, Coordination):
         Radford et al. 2021, arXiv:2103.00020.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        missing_at_fit=True,
-        missing_at_transform=True,
-        one_modality_at_transform=True,
-        distributes=True,
-    )
-    _needs_content = True
+    _bounds_information = True
 
     def __init__(
         self,
@@ -74,12 +52,14 @@ class CLIP(DeepMethod, Coordination):
         *,
         encoders: Mapping[str, Any] | None = None,
         temperature: float = 0.07,
+        anchor: str | None = None,
         training: Training = Training(),
         random_state: int | None = None,
     ) -> None:
         self.n_components = n_components
         self.encoders = encoders
         self.temperature = temperature
+        self.anchor = anchor
         self.training = training
         self.random_state = random_state
 
@@ -87,59 +67,8 @@ class CLIP(DeepMethod, Coordination):
         super()._check_parameters()
         check_number("temperature", self.temperature, low=1 / LARGEST_SCALE, high=1)
 
-    def _build(self, kinds: Mapping[str, Kind]) -> nn.Module:
-        return _Network(self._encoder_parts(kinds, self.n_components), self.temperature)
-
-    def _encode(self, network: _Network, batch: Batch) -> dict[str, Tensor]:
-        return {
-            m: F.normalize(network.encoders[m](batch.values[m], batch.lengths.get(m)), dim=1)
-            for m in batch.names
-        }
-
-    def _terms_of(
-        self, network: _Network, codes: Mapping[str, Tensor], batch: Batch
-    ) -> dict[str, Tensor]:
-        codes = {m: gather(z) for m, z in codes.items()}
-        present = {m: gather(mask) for m, mask in batch.present.items()}
-        content = {m: gather(ids) for m, ids in batch.content.items()}
-        scale = network.log_scale.exp()
-        terms = {}
-        for a, b in combinations(codes, 2):
-            both = present[a] & present[b]
-            count = int(both.sum())
-            if count < 2:
-                # Nothing to tell apart; the sum keeps every parameter in the graph.
-                terms[f"{a}~{b}"] = (codes[a].sum() + codes[b].sum() + scale) * 0.0
-                continue
-            # A slice is a view; taking rows by mask costs a copy there and one back.
-            rows = slice(None) if count == len(both) else both
-            ids = {m: content[m][rows] if content else None for m in (a, b)}
-            terms[f"{a}~{b}"] = info_nce(
-                codes[a][rows], codes[b][rows], temperature=1 / scale, ids_a=ids[a], ids_b=ids[b]
-            )
-        loss = torch.stack(list(terms.values())).mean()
-        return {"loss": loss, **terms, "scale": scale.detach()}
-
-    def _terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
-        return self._terms_of(network, self._encode(network, batch), batch)
-
-    def _phases(self, network: Any) -> tuple[Phase, ...]:
-        stream = Stream(
-            terms=lambda batch: self._terms(network, batch),
-            encode=lambda batch: self._encode(network, batch),
-            terms_of=lambda codes, batch: self._terms_of(network, codes, batch),
-        )
-        return (Phase("all", (stream,)),)
-
-    def _after_step(self, network: Any) -> None:
-        with torch.no_grad():
-            network.log_scale.clamp_(max=math.log(LARGEST_SCALE))
-
-    def _after_training(self, X: Modalities) -> None:
-        self.temperature_ = float(torch.exp(-self.network_.log_scale.detach()))  # type: ignore[operator]
-
-    def _transform(self, X: Modalities) -> Modalities:
-        codes = self._codes(X, lambda batch: self._encode(self.network_, batch))  # type: ignore[arg-type]
-        for name, mask in X.present.items():
-            codes[name][~mask] = 0
-        return make_parts({m: codes[m] for m in X.names}, X.present)
+    def _pair(
+        self, network: Any, za: Tensor, zb: Tensor, ids_a: Tensor | None, ids_b: Tensor | None
+    ) -> Tensor:
+        temperature = (-network.log_scale).exp()
+        return info_nce(za, zb, temperature=temperature, ids_a=ids_a, ids_b=ids_b)

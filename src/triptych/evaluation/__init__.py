@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 # Not lazy, so that a function is found where its module has the same name; NumPy is all it costs.
 from triptych.evaluation.columns import COLUMNS, columns
 from triptych.evaluation.evaluate import curve_of, evaluate
+from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
 from triptych.evaluation.probes import knn_probe, linear_probe
 from triptych.evaluation.reconstruction import reconstruct_absent, reconstruction_r2
@@ -38,6 +39,7 @@ __all__ = [
     "ConcatPCA",
     "Partners",
     "ShuffledPairs",
+    "alignment",
     "columns",
     "curve_of",
     "default_baselines",
@@ -49,10 +51,12 @@ __all__ = [
     "linear_probe",
     "measure",
     "missing_curve",
+    "modality_gap",
     "reconstruct_absent",
     "reconstruction_r2",
     "retrieval",
     "same_partner",
+    "uniformity",
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -138,6 +138,30 @@ _FAMILIES = (
         "How well a linear reader tells {label} from the part {a}; wanted or not, by the aim.",
     ),
     Column(
+        "gap:{a}~{b}",
+        "gap between {a} and {b}",
+        "distance",
+        None,
+        "Geometry",
+        "Distance between the mean directions of both codes, 0 to 2: comparable is not identical.",
+    ),
+    Column(
+        "alignment:{a}~{b}",
+        "alignment of {a} and {b}",
+        "squared distance",
+        None,
+        "Geometry",
+        "Mean squared distance of partners on the unit sphere, 0 to 4; 0 when they coincide.",
+    ),
+    Column(
+        "uniformity:{a}",
+        "uniformity of {a}",
+        "log potential",
+        None,
+        "Geometry",
+        "How evenly codes of {a} cover the unit sphere, -8 to 0; 0 when all are the same.",
+    ),
+    Column(
         "missing:{share}",
         "Linear probe, {share} missing: {label}",
         "accuracy",
@@ -204,6 +228,9 @@ def columns(data: Dataset, label: str | None = None) -> list[dict[str, Any]]:
         for name in readable_labels(data):
             number = is_number(data.labels[name])
             out.append(get("leakage:{a}>{label}", number, a=part, label=name))
+    for a, b in combinations(names, 2):
+        out += [get(f"{what}:{{a}}~{{b}}", a=a, b=b) for what in ("gap", "alignment")]
+    out += [get("uniformity:{a}", a=a) for a in names]
     out += [get("missing:{share}", share=str(share)) for share in SHARES[1:]]
     out += [get(f"resources:{what}") for what in ("fit_s", "peak_mib", "parameters")]
     return [asdict(column) for column in out]

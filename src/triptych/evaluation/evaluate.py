@@ -22,6 +22,7 @@ from triptych.evaluation.columns import (
     private,
     readable_labels,
 )
+from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
 from triptych.evaluation.probes import (
     MAX_ROWS,
@@ -86,6 +87,7 @@ def evaluate(
         judge.retrievals,
         judge.reconstructions,
         judge.leakages,
+        judge.geometry,
         judge.robustness,
     ):
         values.update(measure())
@@ -281,6 +283,33 @@ class _Judge:
         asked = self.y(self.test, label)[self.rows[1]][b]
         return linear_probe(train, y, test, asked, self.seed)
 
+    def geometry(self) -> dict[str, Value]:
+        out: dict[str, Value] = {}
+        for a, b in combinations(self.names, 2):
+            both = _attempt(self._places, a, b)
+            for what, measure in (("gap", modality_gap), ("alignment", alignment)):
+                found = both if isinstance(both, str) else _attempt(measure, *both)
+                out[f"{what}:{a}~{b}"] = _number(found)
+        for a in self.names:
+            alone = _attempt(self._places, a)
+            found = alone if isinstance(alone, str) else _attempt(uniformity, *alone)
+            out[f"uniformity:{a}"] = _number(found)
+        return out
+
+    def _places(self, *names: str) -> list[NDArray[np.float64]]:
+        """Codes of the modalities in the test rows that have them all."""
+        if self.model.panel != "coordination":
+            raise CapabilityError("only coordination gives every modality a code of its own.")
+        self._needs(*names)
+        codes = self.codes[1]
+        lacking = [name for name in names if name not in codes]
+        if lacking:
+            raise DataError(f"no test row has a code of {lacking[0]!r}.")
+        rows = np.all([codes.present[name] for name in names], axis=0)
+        if not rows.any():
+            raise DataError(f"no test row has all of {list(names)}.")
+        return [codes.parts[name][rows] for name in names]
+
     def robustness(self) -> dict[str, Value]:
         found = _attempt(self._curve)
         keys = [f"missing:{share}" for share in SHARES[1:]]
@@ -330,6 +359,10 @@ def _read(found: Any, attribute: str, otherwise: str = "") -> Value:
     if value is None:
         return {"why": f"does not apply: {otherwise}"}
     return {"value": float(value)}
+
+
+def _number(found: float | str) -> Value:
+    return {"why": found} if isinstance(found, str) else {"value": found}
 
 
 def _recall(found: Any, k: int) -> Value:

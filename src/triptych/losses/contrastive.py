@@ -8,6 +8,15 @@ from torch import Tensor
 
 from triptych.arrays import check_number
 from triptych.errors import ShapeError
+from triptych.losses.softmax import SoftmaxPairs
+from triptych.losses.tiled import (
+    Positives,
+    check_pair,
+    gradients_wanted,
+    one_temperature,
+    wide,
+    widened,
+)
 
 
 def info_nce(
@@ -31,6 +40,9 @@ def info_nce(
     of the same text is no negative. q is uniform over the positives of i, so L is never below the
     mean log of their number. Ids that are all different give the plain form.
 
+    The (n, n) matrix is never held: see :mod:`triptych.losses.softmax`. Gradients are of first
+    order. A zero row has cosine 0 with every other and no gradient.
+
     Args:
         za: Embeddings, shape (n, d) with n >= 2; scaled to unit length here.
         zb: Their partners: same shape and device.
@@ -49,41 +61,14 @@ def info_nce(
         Radford et al. 2021, arXiv:2103.00020, fig. 3 (mean of both directions).
         Khosla et al. 2020, arXiv:2004.11362, eq. 2 (several positives, mean outside the log).
     """
-    _check_pair("info_nce", za, zb)
-    if not isinstance(temperature, Tensor):
-        check_number("temperature", temperature, low=0, open_low=True)
-    elif temperature.numel() != 1:
-        raise ShapeError(
-            f"info_nce takes one temperature; got a tensor of shape {tuple(temperature.shape)}."
-        )
+    check_pair("info_nce", za, zb)
     with torch.autocast(za.device.type, enabled=False):
-        # Half precision cannot tell cosines of 0.999 apart once they are divided by 0.07.
-        a, b = F.normalize(_wide(za), dim=1), F.normalize(_wide(zb), dim=1)
-        scale = temperature.reshape(()) if isinstance(temperature, Tensor) else temperature
-        logits = a @ b.T / scale  # (n, n)
-        target = _targets(logits, ids_a, ids_b)
-        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-
-
-def _targets(logits: Tensor, ids_a: Tensor | None, ids_b: Tensor | None) -> Tensor:
-    """Partners (n,) where rows have one positive each, else weights (n, n) of the positives."""
-    n = len(logits)
-    if ids_a is None and ids_b is None:
-        return torch.arange(n, device=logits.device)
-    positive = torch.eye(n, dtype=torch.bool, device=logits.device)
-    for name, ids in (("ids_a", ids_a), ("ids_b", ids_b)):
-        if ids is None:
-            continue
-        if ids.shape != (n,):
-            raise ShapeError(
-                f"info_nce takes one id a row: {name} must be ({n},), got {tuple(ids.shape)}."
-            )
-        positive = positive | (ids[:, None] == ids[None, :])
-    if int(positive.sum()) == n:
-        return torch.arange(n, device=logits.device)  # no row but the partner: the plain form
-    # Symmetric, so the same weights serve both directions.
-    weights = positive.to(logits.dtype)
-    return weights / weights.sum(1, keepdim=True)
+        a, b = widened(za, zb)
+        scale = 1 / one_temperature("info_nce", temperature, a)
+        positives = Positives("info_nce", len(a), ids_a, ids_b, a.device)
+        keep = gradients_wanted(a, b, scale)
+        loss: Tensor = SoftmaxPairs.apply(a, b, scale, positives, keep)  # type: ignore[no-untyped-call]
+        return loss
 
 
 def alignment(za: Tensor, zb: Tensor) -> Tensor:
@@ -99,8 +84,8 @@ def alignment(za: Tensor, zb: Tensor) -> Tensor:
     References:
         Wang and Isola 2020, arXiv:2005.10242, sec. 4.1, with exponent 2.
     """
-    _check_pair("alignment", za, zb, least=1)
-    a, b = F.normalize(_wide(za), dim=1), F.normalize(_wide(zb), dim=1)
+    check_pair("alignment", za, zb, least=1)
+    a, b = F.normalize(wide(za), dim=1), F.normalize(wide(zb), dim=1)
     return (a - b).square().sum(1).mean()
 
 
@@ -121,19 +106,7 @@ def uniformity(z: Tensor, *, t: float = 2.0) -> Tensor:
         raise ShapeError(f"uniformity takes (n, d) with n >= 2; got z {tuple(z.shape)}.")
     check_number("t", t, low=0, open_low=True)
     with torch.autocast(z.device.type, enabled=False):
-        unit = F.normalize(_wide(z), dim=1)
+        unit = F.normalize(wide(z), dim=1)
         i, j = torch.triu_indices(len(z), len(z), offset=1, device=z.device)
         squared = 2 - 2 * (unit @ unit.T)[i, j]  # (n (n - 1) / 2,)
         return torch.logsumexp(-t * squared, 0) - torch.log(squared.new_tensor(len(squared)))
-
-
-def _wide(z: Tensor) -> Tensor:
-    return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
-
-
-def _check_pair(name: str, za: Tensor, zb: Tensor, least: int = 2) -> None:
-    if za.shape != zb.shape or za.ndim != 2 or len(za) < least:
-        raise ShapeError(
-            f"{name} pairs row i of za with row i of zb, so both must be (n, d) with n >= {least};"
-            f" got za {tuple(za.shape)} and zb {tuple(zb.shape)}."
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,10 +53,31 @@ def gather(tensor: Tensor) -> Tensor:
     """
     if _ALONE.get() or not several():
         return tensor
-    from torch.distributed.nn.functional import all_gather
+    if tensor.requires_grad:
+        whole: Tensor = _Gather.apply(tensor)  # type: ignore[no-untyped-call]
+        return whole
+    return _joined(tensor)
 
-    if not tensor.requires_grad:
-        parts = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather(parts, tensor.contiguous())
-        return torch.cat(parts)
-    return torch.cat(all_gather(tensor.contiguous()))  # type: ignore[no-untyped-call]
+
+def _joined(tensor: Tensor) -> Tensor:
+    parts = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all processes; back comes the sum of all processes' gradients by the own rows."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        """Rows of all processes, in the order of ranks."""
+        ctx.rows = len(tensor)
+        return _joined(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Sum over processes, cut to the own rows."""
+        total = gradient.contiguous().clone()
+        torch.distributed.all_reduce(total)
+        start = torch.distributed.get_rank() * ctx.rows
+        return total[start : start + ctx.rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -58,7 +58,7 @@ class Batch:
     @property
     def names(self) -> tuple[str, ...]:
         """Modalities of this batch."""
-        return tuple(self.values)
+        return tuple(self.present)
 
     @property
     def complete(self) -> bool:
@@ -74,6 +74,23 @@ class Batch:
             self.rows[rows],
             {m: v[rows] for m, v in self.content.items()},
             None if self.y is None else self.y[rows],
+        )
+
+    def bare(self) -> Batch:
+        """The batch without values: what a loss of codes asks."""
+        return Batch({}, {}, self.present, self.rows, self.content, self.y)
+
+    @staticmethod
+    def joined(parts: Sequence[Batch]) -> Batch:
+        """Bare batches one after another."""
+        first = parts[0]
+        return Batch(
+            {},
+            {},
+            {m: torch.cat([part.present[m] for part in parts]) for m in first.present},
+            torch.cat([part.rows for part in parts]),
+            {m: torch.cat([part.content[m] for part in parts]) for m in first.content},
+            None if first.y is None else torch.cat([p.y for p in parts if p.y is not None]),
         )
 
 

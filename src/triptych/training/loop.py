@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from triptych.errors import ParameterError, TrainingError
@@ -236,12 +237,12 @@ class _Fit:
         optimizer.zero_grad(set_to_none=True)
         for at, stream in enumerate(phase.streams):
             for piece in range(parts):
-                batch = self._batch(f"{turn}.{at}", stream, count * parts + piece)
+                chosen = self._chosen(f"{turn}.{at}", stream, count * parts + piece)
                 last = at == len(phase.streams) - 1 and piece == parts - 1
                 quiet = nullcontext() if last else self.accelerator.no_sync(self.wrapped)
                 with quiet:
-                    terms = self._backward(stream, batch, parts)
-                self._record(turn, phase, at, terms, len(batch))
+                    terms = self._backward(stream, chosen, parts)
+                self._record(turn, phase, at, terms, len(chosen))
         if self.settings.gradient_clip is not None:
             self.accelerator.clip_grad_norm_(self.moved[turn], self.settings.gradient_clip)
         (optimizer.optimizer if self.plain else optimizer).step()
@@ -262,7 +263,8 @@ class _Fit:
             }
         self.at.means.add(values, rows)
 
-    def _batch(self, key: str, stream: Stream, count: int) -> Batch:
+    def _chosen(self, key: str, stream: Stream, count: int) -> NDArray[np.intp]:
+        """The rows of a batch that this process has."""
         size = stream.batch_size or self.settings.batch_size
         epoch, step = divmod(count, steps_per_epoch(self.n, size, stream.least))
         if (key, epoch) not in self.orders:
@@ -271,7 +273,7 @@ class _Fit:
             self.orders[key, epoch] = order_of(self.seed, key, epoch, len(self.rows))
         chosen = self.orders[key, epoch][: self.n][step * size : (step + 1) * size]
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-        return self.rows.take(chosen[share], self.device)
+        return chosen[share]
 
     def _backward_of(self, loss: Tensor) -> None:
         if self.plain:
@@ -279,9 +281,10 @@ class _Fit:
         else:
             self.accelerator.backward(loss)
 
-    def _backward(self, stream: Stream, batch: Batch, parts: int) -> Terms:
+    def _backward(self, stream: Stream, chosen: NDArray[np.intp], parts: int) -> Terms:
         micro = self.settings.micro_batch_size
-        if micro is None or micro >= len(batch):
+        if micro is None or micro >= len(chosen):
+            batch = self.rows.take(chosen, self.device)
             with self.accelerator.autocast():
                 terms: Terms = self.wrapped(stream.terms, batch)
             self._backward_of(terms["loss"] / parts)
@@ -291,23 +294,30 @@ class _Fit:
                 "training__micro_batch_size is for methods whose loss looks across the batch; "
                 "use training__accumulate here."
             )
-        return self._backward_in_pieces(stream.encode, stream.terms_of, batch, micro, parts)
+        return self._backward_in_pieces(stream.encode, stream.terms_of, chosen, micro, parts)
 
     def _backward_in_pieces(
         self,
         encode: Callable[[Batch], Codes],
         terms_of: Callable[[Codes, Batch], Terms],
-        batch: Batch,
+        chosen: NDArray[np.intp],
         micro: int,
         parts: int,
     ) -> Terms:
-        """Cached gradients (Gao et al. 2021, arXiv:2101.06983): exact, memory of one piece."""
-        pieces = [batch.part(slice(i, i + micro)) for i in range(0, len(batch), micro)]
-        states, found = [], []
+        """Cached gradients (Gao et al. 2021, arXiv:2101.06983): exact, memory of one piece.
+
+        Rows are taken anew for every piece: a whole batch of them as floats would be larger than
+        all that one piece needs.
+        """
+        pieces = [chosen[i : i + micro] for i in range(0, len(chosen), micro)]
+        states, found, heads = [], [], []
         with torch.no_grad(), self.accelerator.autocast():
-            for piece in pieces:
+            for rows in pieces:
+                piece = self.rows.take(rows, self.device)
                 states.append(_generators())
                 found.append(encode(piece))
+                heads.append(piece.bare())
+        batch = Batch.joined(heads)
         codes = {m: torch.cat([f[m] for f in found]).requires_grad_() for m in found[0]}
         with self.accelerator.autocast():
             terms: Terms = terms_of(codes, batch)
@@ -316,7 +326,8 @@ class _Fit:
             self._backward_of(terms["loss"] / parts)
         after = _generators()
         start = 0
-        for piece, state in zip(pieces, states, strict=True):
+        for rows, state in zip(pieces, states, strict=True):
+            piece = self.rows.take(rows, self.device)
             _set_generators(state)
             stop = start + len(piece)
             with self.accelerator.autocast():
