@@ -45,8 +45,11 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--warm-up", type=int, default=1)
+    parser.add_argument("--rows", type=int, help="fewer, to try the script")
     given = parser.parse_args()
     sizes = {**KINDS[given.kind], "kind": given.kind}
+    if given.rows:
+        sizes["n"] = given.rows
     sizes["width"] = sizes["p"] ** 0.5  # about half the median distance of these rows
     with ExitStack() as stack:
 

@@ -8,7 +8,7 @@ from typing import Any
 
 def prepare(**given: Any) -> dict[str, Callable[[], Any]]:
     """Piece ``fit``."""
-    from cca_zoo.linear import RCCA
+    from cca_zoo.linear import RidgeCCA
     from sklearn.kernel_approximation import Nystroem
 
     sys.path.insert(0, str(Path(__file__).parent))
@@ -20,6 +20,6 @@ def prepare(**given: Any) -> dict[str, Callable[[], Any]]:
     def fit() -> None:
         maps = [Nystroem(gamma=gamma, n_components=given["features"], random_state=0) for _ in X]
         Z = [one.fit_transform(v) for one, v in zip(maps, X, strict=True)]
-        RCCA(given["d"], shrinkage=given["ridge"]).fit(Z)
+        RidgeCCA(given["d"], shrinkage=given["ridge"]).fit(Z)
 
     return {"fit": fit}

@@ -239,7 +239,7 @@ def solve_moments(
     rank = (left.rank, right.rank)
     T = right.whiten(left.whiten(found.cross).T).T  # (r1, r2)
     few = 8 * d < min(T.shape)
-    P, rho, Q = (_leading(T, d, draw) if few else None) or _all(T, d)
+    P, rho, Q = (few and (_leading(T, d, draw) or _some(T, d))) or _all(T, d)
     return Linear(left.weights(P), right.weights(Q), rho, rank)
 
 
@@ -289,6 +289,19 @@ def _solved(L: Array, C: Array, turned: int) -> Array:
     return found
 
 
+def _some(T: Array, d: int) -> tuple[Array, Array, Array] | None:
+    """Leading singular vectors by eigenvectors of T T^T; ``None`` where its root loses digits."""
+    from scipy.linalg import eigh
+
+    S = T @ T.T
+    squares, P = eigh(S, subset_by_index=(len(S) - d, len(S) - 1), overwrite_a=True)
+    squares, P = squares[::-1], P[:, ::-1]
+    if not squares[-1] > 1e-8:
+        return None
+    rho = np.sqrt(squares)
+    return P, np.clip(rho, 0, 1), T.T @ P / rho
+
+
 def _all(T: Array, d: int) -> tuple[Array, Array, Array]:
     P, rho, Qt = np.linalg.svd(T, full_matrices=False)
     return P[:, :d], np.clip(rho[:d], 0, 1), Qt[:d].T
@@ -299,7 +312,7 @@ def _leading(T: Array, d: int, draw: np.random.Generator) -> tuple[Array, Array,
     width = d + 10
     V = draw.standard_normal((T.shape[1], width))
     Q, TQ, TTQ = (np.empty((rows, 0)) for rows in (T.shape[1], T.shape[0], T.shape[1]))
-    for _ in range(min(KRYLOV, T.shape[1] // width)):
+    for step in range(min(KRYLOV, T.shape[1] // width)):
         for _ in range(2):  # once leaves the rounding of what was taken away
             V = V - Q @ (Q.T @ V)
         V, _ = np.linalg.qr(V)
@@ -307,6 +320,8 @@ def _leading(T: Array, d: int, draw: np.random.Generator) -> tuple[Array, Array,
         Q, TQ = np.hstack([Q, V]), np.hstack([TQ, TV])
         V = T.T @ TV
         TTQ = np.hstack([TTQ, V])
+        if step % 2 == 0:
+            continue
         squares, Y = np.linalg.eigh(TQ.T @ TQ)
         squares, Y = squares[::-1][:d], Y[:, ::-1][:, :d]
         right = Q @ Y
