@@ -152,7 +152,7 @@ def test_a_record_with_methods_baselines_and_all_that_there_is_to_show():
     assert cca["values"]["probe"]["mean"] > 0.9
     assert cca["values"]["resources:fit_s"]["n"] == 1
     assert "no decoders" in cca["values"]["reconstruction:image"]["why"]
-    assert set(cca["extras"]) == {"correlations", "retrieval", "map", "missing"}
+    assert set(cca["extras"]) == {"correlations", "null", "retrieval", "map", "missing"}
     assert fused["extras"]["history"]["valid"] == {"loss": [2.5, 1.5]}
     assert fused["warnings"] == ["RuntimeWarning: a library says something"]
     data = record["data"]
@@ -253,7 +253,8 @@ def test_parameters_reach_the_methods_they_are_for():
         params={"long": {"training__epochs": 9}, "CCA": {"n_components": 2}},
     )
     assert [epochs for _, epochs, _ in Brightness.seen] == [5, 9]
-    assert row(record, "CCA")["params"] == {"n_components": 2, "ridge": 1.0}
+    params = row(record, "CCA")["params"]
+    assert (params["n_components"], params["ridge"]) == (2, 1.0)
     assert row(record, "long")["params"]["training"]["epochs"] == 9
     # a method that the user made keeps what the user chose
     kept = compare(toy(), methods=[CCA(n_components=2, ridge=0.5)])
