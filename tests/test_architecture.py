@@ -17,7 +17,10 @@ PACKAGE = "triptych"
 SOURCE = Path(triptych.__file__).parent
 
 FLOORS = (
-    {"errors", "arrays", "folders", "lazy", "linalg", "neighbours", "seeding", "values"},
+    {
+        *("errors", "arrays", "folders", "lazy", "neighbours", "seeding", "values"),
+        *("bases", "blocks", "linalg", "moments", "similarity"),
+    },
     {"modalities", "dataset", "files", "splits", "datasets"},
     {"features", "canonical", "nn", "losses"},
     {"training"},

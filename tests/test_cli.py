@@ -25,6 +25,7 @@ COMMANDS = (
     "evaluate",
     "reconstruct",
     "search",
+    "measure",
     "report",
     "methods",
     "datasets",
@@ -285,3 +286,16 @@ def test_settings_are_read_as_values():
     assert parse_value("(1, 2)") == (1, 2) and parse_value("a=b") == "a=b"
     with pytest.raises(ParameterError, match="name=value, got '=3'"):
         parse_settings(["=3"])
+
+
+def test_measure_shows_a_table_a_reading_and_a_page(tmp_path, data):
+    page = tmp_path / "measure.html"
+    out, _ = run("measure", data, "--target", "colour", "--shuffles", 20, "--output", page)
+    assert "image about colour" in out and "only image tells" in out and str(page) in out
+    assert "bits to tell about colour" in out
+    assert page.read_text(encoding="utf-8").startswith("<!")
+    found = json.loads(run("measure", data, "--json", "--shuffles", 20)[0])
+    assert found["target"] == "colour" and found["report"] is None
+    assert found["modalities"][0]["about"]["unit"] == "bits"
+    _, err = run("measure", data, "--target", "nope", code=1)
+    assert "expected one of ['colour'" in err and "'nope'" in err

@@ -12,7 +12,6 @@ import sklearn.linear_model  # noqa: F401  its import draws from Python's global
 
 from triptych.comparison import compare, divided
 from triptych.comparison.extras import gather, item
-from triptych.contracts.linear import CanonicalInference
 from triptych.contracts.method import Capabilities, Coordination, Fusion
 from triptych.coordination import CCA, GCCA
 from triptych.dataset import Dataset
@@ -383,10 +382,6 @@ def test_more_than_two_modalities_and_no_labels():
     assert not any(r["name"].startswith("shuffled") for r in record["rows"])
 
 
-class Inferring(CanonicalInference, CCA):
-    """CCA that can permute rows."""
-
-
 def numbers(n=120, p=4, **more):
     rng = np.random.default_rng(0)
     A, B = rng.normal(size=(n, p)), rng.normal(size=(n, p))
@@ -396,10 +391,10 @@ def numbers(n=120, p=4, **more):
 
 def test_correlations_come_with_their_null():
     data = numbers()
-    record = json.loads(json.dumps(compare(data, methods=[Inferring()])))
+    record = json.loads(json.dumps(compare(data, methods=[CCA()])))
     extras = record["rows"][0]["extras"]
     parts, _ = divided(data)
-    model = Inferring().fit(parts.train.X)
+    model = CCA().fit(parts.train.X)
     test = model.permutation_test(parts.train.X, 99, n_components=4)
     null = extras["null"]
     np.testing.assert_allclose(null["by_chance"], test.level(0.95))
@@ -418,12 +413,12 @@ def test_correlations_come_with_their_null():
 
 def test_the_null_of_groups_and_of_many_columns():
     groups = np.arange(400) // 2
-    grouped = compare(numbers(400, groups=groups), methods=[Inferring()])
+    grouped = compare(numbers(400, groups=groups), methods=[CCA()])
     null = grouped["rows"][0]["extras"]["null"]
     assert not null["all_rows"]
     assert null["rows"] == grouped["data"]["train"] / 2  # one row of each group
     wide = numbers(450, p=160)
-    some, troubles = gather(Inferring(3, ridge=1.0).fit(wide.X), wide, {}, None, wide)
+    some, troubles = gather(CCA(3, ridge=1.0).fit(wide.X), wide, {}, None, wide)
     assert troubles == []
     assert some["null"]["rows"] == 300
     assert len(some["null"]["by_chance"]) == 3
@@ -432,7 +427,7 @@ def test_the_null_of_groups_and_of_many_columns():
 
 
 def test_a_null_that_fails_does_not_cost_the_run():
-    class Broken(Inferring):
+    class Broken(CCA):
         def permutation_test(self, X, n_permutations=999, random_state=0, groups=None):
             raise RuntimeError("no permutations today")
 

@@ -68,7 +68,7 @@ def check_finite(data: Any, name: str, present: NDArray[np.bool_] | None = None)
             bad &= present[coo.row]
         if bad.any():
             at = np.flatnonzero(bad)[0]
-            _refuse(name, coo.data[at], int(coo.row[at]), (int(coo.col[at]),))
+            refuse_not_finite(name, coo.data[at], int(coo.row[at]), (int(coo.col[at]),))
         return
     for part in row_chunks(len(values)):
         block = np.asarray(values[part])
@@ -79,10 +79,11 @@ def check_finite(data: Any, name: str, present: NDArray[np.bool_] | None = None)
             bad[~present[part]] = False
         if bad.any():
             row, *rest = (int(i) for i in np.argwhere(bad)[0])
-            _refuse(name, block[(row, *rest)], part.start + row, tuple(rest))
+            refuse_not_finite(name, block[(row, *rest)], part.start + row, tuple(rest))
 
 
-def _refuse(name: str, value: Any, row: int, rest: tuple[int, ...]) -> None:
+def refuse_not_finite(name: str, value: Any, row: int, rest: tuple[int, ...]) -> None:
+    """Raise :class:`DataError` that names modality, row and column of a NaN or infinity."""
     what = "NaN" if np.isnan(value) else "infinity"
     where = f"column {rest[0]}" if len(rest) == 1 else f"position {rest}"
     raise DataError(

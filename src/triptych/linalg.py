@@ -126,3 +126,26 @@ def fixed_signs(*parts: Array, tie: float = 1e-8) -> Array:
     size = np.abs(stacked)
     first = (size >= (1 - tie) * size.max(axis=0)).argmax(axis=0)
     return np.where(np.take_along_axis(stacked, first[None], axis=0)[0] < 0, -1.0, 1.0)
+
+
+def shrinkage(squares: float, products: float, n: int) -> float:
+    r"""How far a correlation matrix is best shrunk towards the identity, in closed form.
+
+    .. math:: c = \frac{\sum_{i \ne j} \widehat{Var}(r_{ij})}{\sum_{i \ne j} r_{ij}^2}
+
+    Args:
+        squares: Sum over rows and over i != j of (z_i z_j)², for standardised columns z.
+        products: Sum over i != j of r_ij².
+        n: Rows, >= 2.
+
+    Returns:
+        c in [0, 1], which minimises the expected squared error of (1 - c) R + c I.
+
+    References:
+        Ledoit and Wolf 2003, J. Empirical Finance 10; Schäfer and Strimmer 2005, Stat. Appl.
+        Genet. Mol. Biol. 4, section 2.4 (target of unit variances and no correlation).
+    """
+    if products <= 0:
+        return 1.0
+    variance = n / (n - 1) ** 3 * (squares - (n - 1) ** 2 / n * products)
+    return float(np.clip(variance / products, 0.0, 1.0))

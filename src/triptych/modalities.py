@@ -77,6 +77,7 @@ class Modalities:
     _kinds: dict[str, Kind]
     _rows: NDArray[np.intp] | slice | None
     _n: int
+    _look = True  # whether arrays are looked at for NaN when the container is made
 
     def __init__(
         self,
@@ -119,7 +120,8 @@ class Modalities:
             listed = ", ".join(f"{name!r} {n}" for name, n in lengths.items())
             raise ShapeError(f"every modality must have the same number of rows; got {listed}.")
         for name, values in store.items():
-            if not is_lazy(values) and forms_[name].form != "text":
+            looked = self._look or isinstance(values, list)
+            if looked and not is_lazy(values) and forms_[name].form != "text":
                 _check_values(name, values, masks[name])
         for mask in masks.values():
             mask.flags.writeable = False
@@ -258,6 +260,14 @@ class Modalities:
         chosen: NDArray[np.intp] = base[key]
         return chosen
 
+    def stored(self, name: str) -> tuple[Any, NDArray[np.intp] | slice | None]:
+        """All rows that are kept of a modality, and which of them these are (``None``: all).
+
+        For readers that go through rows in blocks: taking ``X[name]`` of chosen rows copies them.
+        """
+        self._known(name)
+        return self._data[name], self._rows
+
     def select(self, *names: str) -> Modalities:
         """Only these modalities, in the order named."""
         if not names:
@@ -331,9 +341,23 @@ def make_parts(
     return new
 
 
-def as_modalities(X: Mapping[str, Any] | Modalities) -> Modalities:
-    """``X`` itself if it is a container already, else the container made of a dict."""
-    return X if isinstance(X, Modalities) else Modalities(X)
+def as_modalities(X: Mapping[str, Any] | Modalities, *, look: bool = True) -> Modalities:
+    """``X`` itself if it is a container already, else the container made of a dict.
+
+    Args:
+        X: Container or dict.
+        look: Whether values are looked at for NaN and infinity; a method that meets them anyway
+            while it reads saves a pass.
+    """
+    if isinstance(X, Modalities):
+        return X
+    return Modalities(X) if look else _Unseen(X)
+
+
+class _Unseen(Modalities):
+    """Modalities whose values nobody has looked at yet."""
+
+    _look = False
 
 
 def take_rows(values: Any, rows: NDArray[np.intp] | slice | None) -> Any:
@@ -408,6 +432,11 @@ def _recognise(
         values = np.asarray(values)
     if is_sparse(values):
         values = values.tocsr()
+    if is_dask(values) and any(np.isnan(size) for size in values.shape):
+        raise ShapeError(
+            f"modality {name!r}: a Dask array of unknown chunk sizes, shape {values.shape}; call "
+            "compute_chunk_sizes() on it first."
+        )
     if values.dtype.kind not in "biufc" or values.dtype.kind == "c":
         raise DataError(
             f"modality {name!r}: expected real numbers or str, got an array of {values.dtype}."

@@ -12,6 +12,7 @@ import typer
 
 from triptych.cli.comparing import compare, report
 from triptych.cli.lists import datasets, methods
+from triptych.cli.measuring import measure
 from triptych.cli.models import embed, evaluate, fit, reconstruct, search
 
 __all__ = ["app", "main"]
@@ -60,6 +61,7 @@ _COMMANDS: dict[Callable[..., None], str] = {
     evaluate: "Judge a saved model by every measure.",
     reconstruct: "Rebuild modalities from others.",
     search: "Find what lies nearest to a query.",
+    measure: "Measure what modalities tell about a target.",
     report: "Make the page again from a record.",
     methods: "List the methods and what they can do.",
     datasets: "List the data sets that are always there.",

@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from triptych.comparison import Step
     from triptych.report import Summary
 
-# What --quick is: chosen so that everything on the glyphs takes under 5 minutes on 2 cores.
+# What --quick is: methods of each panel and settings that take under 5 minutes on the glyphs and
+# 2 cores.
 QUICK_FACES = 3
 QUICK_EPOCHS = 8
+QUICK_METHODS = ("MultimodalAutoencoder", "CCA", "CLIP", "SharedPrivate")
 QUICK: Mapping[str, Mapping[str, Any]] = {
     "CLIP": {"training__epochs": 8},
     "MultimodalAutoencoder": {"training__epochs": 5},
@@ -52,14 +54,19 @@ def compare(
     data: Data,
     methods: Annotated[
         str | None,
-        typer.Option("--methods", metavar="A,B", help="Only these methods; all if left out."),
+        typer.Option(
+            "--methods",
+            metavar="A,B",
+            help="Only these methods; all if left out, or a few of each panel with --quick.",
+        ),
     ] = None,
     label: Label = None,
     split: Split = None,
     modality: Modality = None,
     seeds: Seeds = 1,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Minutes instead of hours: few epochs, three faces.")
+        bool,
+        typer.Option("--quick", help="Minutes instead of hours: few methods, epochs and faces."),
     ] = False,
     faces: Faces = None,
     settings: Settings = None,
@@ -90,7 +97,7 @@ def compare(
         faces = QUICK_FACES
     dataset = read_data(data, modality, label, faces)
     names = [name.strip() for name in methods.split(",") if name.strip()] if methods else None
-    chosen = _chosen(names)
+    chosen = _chosen(names or (QUICK_METHODS if quick else None))
     params = _params(chosen, parse_settings(settings), quick)
     shown = console(err=True)
     try:

@@ -32,6 +32,7 @@ LEVEL = 0.95
 # Components and rows of a permutation test that takes seconds: with many columns each of the
 # permutations decomposes a matrix of rows by rows.
 TESTED, TESTED_ROWS, WIDE, WIDE_ROWS = 10, 2000, 300, 300
+KEPT_ROWS = 5000
 
 
 def gather(
@@ -68,6 +69,7 @@ def gather(
         "reconstructions": lambda: _reconstructions(model, data.X),
         "map": lambda: _map(model, data, label),
         "missing": lambda: _missing(values),
+        "kept": lambda: _kept(model, data, label),
     }
     extras, troubles = {}, []
     for name, make in makers.items():
@@ -268,3 +270,27 @@ def _map(model: Any, data: Dataset, label: str | None) -> dict[str, Any]:
     if label is not None and label in data.labels:
         names = [str(v) for v in np.asarray(data.labels[label])[rows]]
     return {"xy": [[float(f"{v:.4g}") for v in point] for point in xy], "labels": names}
+
+
+def _kept(model: Any, data: Dataset, label: str | None) -> list[dict[str, Any]]:
+    """How much of each modality and of the label each part of the code keeps, in nats."""
+    from triptych.information.measuring import kept
+
+    whole = np.all(list(data.X.present.values()), axis=0) & usable_rows(model, data.X)
+    rows = _draw(np.flatnonzero(whole), KEPT_ROWS, "kept")
+    some = data.X[rows]
+    codes = read_codes(model, some)
+    full = {part: codes.parts[part] for part in codes if codes.present[part].all()}
+    y = np.asarray(data.labels[label])[rows] if label is not None else None
+    found = kept(full, some, y, name=label or "", unit="nats")
+    return [
+        {
+            "part": one.part,
+            "of": one.of,
+            "nats": one.about.value,
+            "interval": list(one.about.interval),
+            "entropy": one.entropy,
+            "chance": one.shuffled,
+        }
+        for one in found
+    ]

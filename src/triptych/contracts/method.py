@@ -75,6 +75,8 @@ class Method(BaseEstimator):
     capabilities: ClassVar[Capabilities] = Capabilities()
     names_in_: tuple[str, ...]
     kinds_: dict[str, Kind]
+    # Whether ``_fit`` itself finds NaN and infinity while it reads, which saves a pass.
+    _looks_in_fit: ClassVar[bool] = False
 
     # -- fit and transform -----------------------------------------------------------------
 
@@ -203,7 +205,7 @@ class Method(BaseEstimator):
         return hasattr(self, "names_in_")
 
     def _gate_fit(self, X: Data) -> Modalities:
-        data = as_modalities(X)
+        data = as_modalities(X, look=not self._looks_in_fit)
         name, able = type(self).__name__, self.capabilities
         if len(data.names) < able.min_modalities:
             raise ModalityError(
@@ -226,7 +228,8 @@ class Method(BaseEstimator):
                 raise DataError(f"modality {modality!r} is absent in all {len(data)} rows.")
         if not able.missing_at_fit:
             self._refuse_missing(data, "fit")
-        check_rows_finite(data)
+        if not self._looks_in_fit:
+            check_rows_finite(data)
         return data
 
     def _gate_validation(self, validation: Any) -> tuple[Modalities, NDArray[Any] | None] | None:

@@ -1,1 +1,39 @@
-"""Losses: pure functions on tensors."""
+"""Losses and similarities: pure functions on tensors.
+
+One line per name: the file that defines it. What is here is imported when first used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from triptych.lazy import attribute
+
+_EXPORTS = {
+    "alignment": "contrastive",
+    "centred_cosine": "similarity",
+    "cmd": "divergence",
+    "cosine": "similarity",
+    "decorrelation": "divergence",
+    "exponential": "similarity",
+    "hsic": "divergence",
+    "info_nce": "contrastive",
+    "laplacian": "similarity",
+    "linear": "similarity",
+    "orthogonality": "divergence",
+    "pairwise": "similarity",
+    "polynomial": "similarity",
+    "rbf": "similarity",
+    "similarity": "similarity",
+    "uniformity": "contrastive",
+}
+
+__all__ = list(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    return attribute(__name__, _EXPORTS, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

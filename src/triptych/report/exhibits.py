@@ -121,6 +121,27 @@ class Null:
 
 
 @dataclass(frozen=True)
+class Keeps:
+    """How much of a modality or of the label one part of a code keeps, in nats."""
+
+    part: str
+    of: str
+    nats: float
+    entropy: float
+    chance: float
+
+    @property
+    def share(self) -> float:
+        """Of all there is to tell about it."""
+        return self.nats / self.entropy
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is more than twice what chance alone gives."""
+        return self.nats > 2 * self.chance
+
+
+@dataclass(frozen=True)
 class Exhibits:
     """All that one method has to show; empty parts are not drawn."""
 
@@ -132,6 +153,7 @@ class Exhibits:
     code_map: CodeMap | None = None
     missing: tuple[tuple[float, float], ...] = ()
     swaps: tuple[tuple[tuple[str, Item], ...], ...] = ()
+    kept: tuple[Keeps, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there is anything to show."""
@@ -157,6 +179,7 @@ def read_exhibits(extras: Mapping[str, Any] | None) -> Exhibits:
             tuple((str(name).replace("_", " "), read_item(part)) for name, part in swap.items())
             for swap in _each(extras.get("swaps"))
         ),
+        kept=_kept(extras.get("kept")),
     )
 
 
@@ -283,6 +306,16 @@ def _null(value: Mapping[str, Any]) -> Null | None:
         rows=int(finite(value.get("rows")) or 0),
         all_rows=bool(value.get("all_rows")),
     )
+
+
+def _kept(values: Any) -> tuple[Keeps, ...]:
+    found = []
+    for v in _each(values):
+        numbers = [finite(v.get(key)) for key in ("nats", "entropy", "chance")]
+        if None not in numbers and (numbers[1] or 0) > 0:
+            nats, entropy, chance = (float(number or 0) for number in numbers)
+            found.append(Keeps(str(v.get("part")), str(v.get("of")), nats, entropy, chance))
+    return tuple(found)
 
 
 def _missing(value: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:

@@ -17,6 +17,7 @@ from triptych.errors import FileError
 from triptych.report import figures
 from triptych.report.exhibits import Item
 from triptych.report.figures import Picture
+from triptych.report.numbers import NATS_PER_BIT
 from triptych.report.summary import summarise
 from triptych.report.table import Column, Group, Row, Summary
 from triptych.report.terminal import LEGEND, MARKS
@@ -97,6 +98,7 @@ def html(summary: Summary) -> str:
         most=MOST_EXAMPLES,
         explained=[c for c in summary.columns if c.help],
         sparkline=_sparkline,
+        nats_per_bit=NATS_PER_BIT,
         whole=_whole(summary),
         blocks=[_block(summary, group) for group in summary.groups],
         complete=len(summary.key_columns) == len(summary.columns),

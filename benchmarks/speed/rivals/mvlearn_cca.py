@@ -1,0 +1,17 @@
+"""mvlearn's side of the CCA benchmarks."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from data_cca import draw
+from mvlearn.embed import CCA
+
+
+def prepare(
+    n: int, p: int, q: int, kind: str = "float64", d: int = 1, ridge: float = 0.0
+) -> dict[str, Callable[[], Any]]:
+    X, Y = draw(n, p, q, kind)
+    return {"fit": lambda: (CCA(d, regs=ridge or None).fit([X, Y]), None)[1]}

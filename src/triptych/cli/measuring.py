@@ -1,0 +1,112 @@
+"""``triptych measure``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from triptych.cli.ground import (
+    AsJson,
+    Data,
+    Debug,
+    Faces,
+    Label,
+    Modality,
+    console,
+    emit,
+    guarded,
+    read_data,
+)
+
+if TYPE_CHECKING:
+    from triptych.information import Measurement
+
+
+@guarded
+def measure(
+    data: Data,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            metavar="NAME",
+            help="Label, or modality of one column, to be told about; the first label if left "
+            "out. Of a CSV file, also its column.",
+        ),
+    ] = None,
+    label: Label = None,
+    modality: Modality = None,
+    faces: Faces = None,
+    unit: Annotated[str, typer.Option("--unit", help="bits or nats.")] = "bits",
+    categories: Annotated[
+        int | None,
+        typer.Option(
+            "--categories",
+            min=2,
+            help="Clusters or bins of each modality; as many as the rows bear if left out.",
+        ),
+    ] = None,
+    shuffles: Annotated[
+        int, typer.Option("--shuffles", min=20, help="Shuffles that say what chance gives.")
+    ] = 100,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of clusters and shuffles.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Also write a page (HTML)."),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Measure what each modality of DATA tells about a target: alone, in common, together.
+
+    Each modality becomes categories (clusters of features where it is wide); entropies, what
+    each tells about the target, and for each two of them what either, only one, and only both
+    together tell, with intervals and what chance alone gives.
+
+    Example: triptych measure glyphs --target script --output measure.html
+    """
+    from triptych.information import measure as run
+    from triptych.report import render_measurement
+
+    columns = list(label or ())
+    if data.lower().endswith(".csv") and target is not None and target not in columns:
+        columns.append(target)
+    dataset = read_data(data, modality, columns or None, faces)
+    found = run(
+        dataset,
+        target,
+        unit=unit,
+        categories=categories,
+        n_shuffles=shuffles,
+        random_state=seed,
+    )
+    page = None if output is None else render_measurement(found, output)
+    if as_json:
+        emit({**found.as_dict(), "report": None if page is None else str(page)})
+        return
+    _show(found)
+    if page is not None:
+        console().print(f"report: {page}", markup=False, soft_wrap=True)
+
+
+def _show(found: Measurement) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from triptych.report import measured_table, sheet_of
+
+    sheet = sheet_of(found)
+    table = measured_table(found)
+    grid = Table(title=Text(sheet.title), title_justify="left", pad_edge=False)
+    for i, column in enumerate(table.header):
+        grid.add_column(Text(column), justify="right" if i else "left", vertical="bottom")
+    for row in table.rows:
+        heading = not any(row[1:])
+        grid.add_row(*(Text(cell, style="bold" if heading else "") for cell in row))
+    out = console()
+    out.print(grid)
+    for note in table.notes:
+        out.print(f"mind: {note}", markup=False)
+    out.print(" ".join(sheet.lead), markup=False)

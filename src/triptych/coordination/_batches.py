@@ -1,0 +1,162 @@
+"""Learning from batches that are read once: moments stay, rows go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, ClassVar, Self
+
+from numpy.typing import ArrayLike
+
+from triptych.contracts.method import Coordination, Data
+from triptych.coordination import _reading, _roads
+from triptych.coordination._solution import Penalties, Solution, warn
+from triptych.errors import CapabilityError, DataError, ParameterError
+from triptych.features import fit_features
+from triptych.moments import Moments
+
+
+class FromBatches(Coordination):
+    """A method of two modalities that needs only moments: ``fit`` of iterators, ``partial_fit``.
+
+    It writes ``_solved`` (attributes that follow from moments), ``_penalty``, ``_check_names``
+    and ``_learn``.
+    """
+
+    _solved: ClassVar[tuple[str, ...]] = ()
+    confounds: str | None
+    solver: str
+    moments_: Moments
+    _penalty: Penalties
+
+    def _learn(self, found: Solution) -> None:
+        raise NotImplementedError
+
+    def _check_names(self, names: tuple[str, ...]) -> None:
+        raise NotImplementedError
+
+    def fit(
+        self,
+        X: Data | Iterator[Data],
+        y: ArrayLike | None = None,
+        *,
+        validation: Any = None,
+    ) -> Self:
+        """Learn from paired modalities, or from an iterator of batches of them, read once.
+
+        Args:
+            X: Modalities, or a dict of them, n >= 2 rows; or an iterator (a generator, ``iter`` of
+                a list) that gives them batch by batch: the same names and widths each time, any
+                number of rows, n >= 2 together. Texts need all rows at once.
+            y: Not used.
+            validation: Checked, and not used.
+
+        Returns:
+            self
+
+        Raises:
+            DataError: The data cannot be used; names the modality and the row, and the batch.
+            ParameterError: A parameter has a value that cannot be used.
+        """
+        for name in ("moments_", *self._solved):
+            self.__dict__.pop(name, None)
+        if not isinstance(X, Iterator):
+            return super().fit(X, y, validation=validation)
+        for name in ("names_in_", "kinds_", "features_"):
+            self.__dict__.pop(name, None)
+        try:
+            batches = 0
+            for batches, batch in enumerate(X, 1):
+                self._read(batch, batches)
+            if not batches:
+                raise DataError("fit: the iterator gave no batch.")
+            self._solve()
+        except Exception:
+            for name in ("names_in_", "kinds_", "features_", "moments_", *self._solved):
+                self.__dict__.pop(name, None)
+            raise
+        return self
+
+    def partial_fit(self, X: Data, y: ArrayLike | None = None) -> Self:
+        """Learn from more rows; what was read stays as moments, and batches are not kept.
+
+        The correlations are solved for when first asked for, so errors of ``n_components`` show
+        then; batches may be of any size >= 1.
+
+        Args:
+            X: Modalities of the names and widths of the first batch.
+            y: Not used.
+
+        Returns:
+            self
+
+        Raises:
+            CapabilityError: After ``fit``, which keeps no moments to add to; or of texts.
+        """
+        if hasattr(self, "names_in_") and "moments_" not in self.__dict__:
+            raise CapabilityError(
+                "partial_fit goes on from partial_fit or from fit of an iterator; fit of arrays "
+                "keeps no moments. Start with clone(model).partial_fit(...)."
+            )
+        self._read(X, None)
+        return self
+
+    def _read(self, X: Data, batch: int | None) -> None:
+        """Add the moments of a batch; a batch that is refused changes nothing."""
+        self._check_parameters()
+        if self.solver not in ("auto", "cholesky"):
+            raise ParameterError(
+                f'solver: batches are read once, which "auto" and "cholesky" can; got '
+                f"{self.solver!r}."
+            )
+        where = "" if batch is None else f"batch {batch}: "
+        try:
+            data, found = _reading.batch_moments(
+                X, self.confounds, getattr(self, "kinds_", None), type(self).__name__
+            )
+        except (DataError, CapabilityError) as error:
+            raise type(error)(f"{where}{error}") from None
+        before = self.__dict__.get("moments_")
+        if before is None:
+            self._check_names(data.names)
+            self.names_in_, self.kinds_ = data.names, data.kinds
+            self.features_ = fit_features(data)
+        self.moments_ = found if before is None else before.merged(found)
+        for name in self._solved:
+            self.__dict__.pop(name, None)
+
+    def __getattr__(self, name: str) -> Any:
+        # After partial_fit, what is solved for is solved when first asked for.
+        if name in self._solved and "moments_" in self.__dict__:
+            self._solve()
+            return self.__dict__[name]
+        return super().__getattribute__(name)  # what was not there, or refused, says so itself
+
+    def _solve(self) -> None:
+        """From moments of batches alone."""
+        moments = self.moments_
+        if moments.n < 2:
+            raise DataError(f"CCA needs 2 rows with both modalities; got {moments.n}.")
+
+        def unread(*_: Any) -> float:
+            raise ParameterError(
+                'shrinkage: "auto" reads rows twice, which batches cannot be; give a number.'
+            )
+
+        take = partial(_roads.from_moments, moments, self._penalty, unread, self.confounds)
+        found = take(self.solver)
+        if found is None:
+            found = take("eigen")
+            assert found is not None
+            if found.error > 1e-6:
+                warn(
+                    f"CCA: columns that nearly depend on one another, and one pass over rows "
+                    f"leaves an error of the correlations of up to {found.error:.1g}; directions "
+                    "below it are left out. Fit data that can be read twice, or set a ridge."
+                )
+        self._learn(found)
+
+    def _learnt(self) -> dict[str, Any]:
+        if "moments_" in self.__dict__ and "correlations_" not in self.__dict__:
+            self._solve()
+        return super()._learnt()
