@@ -63,7 +63,7 @@ def losses(n: int, *, d: int, threads: int, repeats: int, alone: bool, only: lis
 
 def steps(*, threads: int) -> None:
     work = HERE / "rivals" / "triptych_steps.py"
-    print(f"\n{heading(threads)}; CLIP, ConvNet on 32 x 32 x 3 and MLP on 64, micro-batch 256\n")
+    print(f"\n{heading(threads)}; CLIP, ConvNet on 64 x 64 x 3 and MLP on 64, micro-batch 256\n")
     print("| batch | s per 16,384 rows | MiB of training | × one micro-batch |")
     print("| ---: | ---: | ---: | ---: |")
     own = float("nan")

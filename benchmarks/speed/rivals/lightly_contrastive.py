@@ -1,7 +1,17 @@
 """lightly NT-Xent, which also tells rows of one side apart: a matrix of twice the width."""
 
+import sys
+import types
+
 import torch
-from lightly.loss import NTXentLoss
+
+# torchvision's wheel may be built for CUDA and then lacks its own operators beside a CPU torch,
+# but describes them when it is imported. Nothing here calls one.
+sys.modules["torchvision._meta_registrations"] = types.ModuleType(
+    "torchvision._meta_registrations"
+)
+
+from lightly.loss import NTXentLoss  # noqa: E402
 
 
 def prepare(n, d, temperature):

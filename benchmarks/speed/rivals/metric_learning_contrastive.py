@@ -15,7 +15,8 @@ def prepare(n, d, temperature):
 
     def run():
         za.grad = zb.grad = None
-        value = loss(za, labels, ref_emb=zb, ref_labels=labels)
+        # Other labels, if equal ones: of the very same tensor it takes no row as its own partner.
+        value = loss(za, labels, ref_emb=zb, ref_labels=labels.clone())
         value.backward()
         return float(value.detach())
 

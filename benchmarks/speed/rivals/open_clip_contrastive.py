@@ -1,8 +1,18 @@
 """open_clip's losses on the same codes."""
 
+import sys
+import types
+
 import torch
 import torch.nn.functional as F
-from open_clip.loss import ClipLoss, SigLipLoss
+
+# torchvision's wheel may be built for CUDA and then lacks its own operators beside a CPU torch,
+# but describes them when it is imported. Nothing here calls one.
+sys.modules["torchvision._meta_registrations"] = types.ModuleType(
+    "torchvision._meta_registrations"
+)
+
+from open_clip.loss import ClipLoss, SigLipLoss  # noqa: E402
 
 
 def prepare(n, d, temperature):

@@ -11,11 +11,14 @@ from triptych.lazy import attribute
 
 _EXPORTS = {
     "alignment": "contrastive",
+    "barlow_twins": "redundancy",
     "centred_cosine": "similarity",
     "cmd": "divergence",
+    "contrastive_pairs": "pairs",
     "cosine": "similarity",
     "decorrelation": "divergence",
     "exponential": "similarity",
+    "hinge": "pairs",
     "hsic": "divergence",
     "info_nce": "contrastive",
     "laplacian": "similarity",
@@ -24,8 +27,11 @@ _EXPORTS = {
     "pairwise": "similarity",
     "polynomial": "similarity",
     "rbf": "similarity",
+    "sigmoid": "pairs",
     "similarity": "similarity",
+    "triplet": "pairs",
     "uniformity": "contrastive",
+    "vicreg": "redundancy",
 }
 
 __all__ = list(_EXPORTS)
