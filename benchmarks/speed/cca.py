@@ -1,6 +1,7 @@
 """Linear CCA: time, memory and error beside the products no solver can avoid, and beside peers.
 
-Run: python benchmarks/speed/cca.py WHICH [repeats]; "peers" after it adds peers to 200k.
+Run: python benchmarks/speed/cca.py WHICH [repeats] [peers] [tiny]
+"peers" adds them to 200k, and "tiny" tries the script on a hundredth of the rows.
 WHICH is one of 10k, 100k-float32, 100k-float64, 200k-float32, 200k-float64, wide, condition,
 single, file, dask. The limit (X^T X, Y^T Y, X^T Y; for wide data X X^T, Y Y^T) is timed in the
 same process as ours; all sides interleave, with two threads each. Peers of other versions of
@@ -27,6 +28,8 @@ from rivals import Rival, heading, interleave
 from worker import measured
 
 HERE = Path(__file__).resolve().parent / "rivals"
+LESS = 100 if "tiny" in sys.argv else 1
+THREADS = 1 if "tiny" in sys.argv else 2
 
 
 def beside_peers(
@@ -39,14 +42,18 @@ def beside_peers(
         "scikit-learn": ("sklearn_cca.py", "main"),
     }
     with ExitStack() as stack:
-        mine = stack.enter_context(Rival("triptych", HERE / "ours_cca.py", **ours))
+        mine = stack.enter_context(
+            Rival("triptych", HERE / "ours_cca.py", threads=THREADS, **ours)
+        )
         pieces = {"limit": (mine, "limit"), "triptych": (mine, "fit")}
         for name, arguments in peers.items():
             script, environment = files[name]
-            rival = Rival(name, HERE / script, environment=environment, **arguments)
+            rival = Rival(
+                name, HERE / script, environment=environment, threads=THREADS, **arguments
+            )
             pieces[name] = (stack.enter_context(rival), "fit")
         rows = interleave(pieces, repeats=repeats)
-    print(f"\n{title} ({heading()}; {repeats} runs)\n")
+    print(f"\n{title} ({heading(THREADS)}; {repeats} runs)\n")
     print("| | wall s | × limit | × triptych | extra MiB | slowest / fastest |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, row in rows.items():
@@ -60,6 +67,7 @@ def beside_peers(
 
 
 def tall(n: int, p: int, kind: str, peers: list[str], repeats: int) -> None:
+    n = max(n // LESS, 2 * p + 100)
     shape = {"n": n, "p": p, "q": p, "kind": kind}
     beside_peers(
         f"fit at {n:,} × {p} × {p}, {kind}, all components",
@@ -70,9 +78,10 @@ def tall(n: int, p: int, kind: str, peers: list[str], repeats: int) -> None:
 
 
 def wide(repeats: int) -> None:
-    shape = {"n": 1000, "p": 20_000, "q": 20_000, "d": 10}
+    p = 20_000 // min(LESS, 10)
+    shape = {"n": 1000 // min(LESS, 5), "p": p, "q": p, "d": 10}
     beside_peers(
-        "ridge CCA at 1,000 × 20,000 × 20,000, float64, 10 components",
+        f"ridge CCA at {shape['n']:,} × {p:,} × {p:,}, float64, 10 components",
         {**shape, "ridge": 0.5},
         {"cca-zoo 4.0.1": {**shape, "ridge": 0.5}},
         repeats,
@@ -110,7 +119,7 @@ def condition(repeats: int) -> None:
     """Error at rising condition on small data with an extended reference, and time on large."""
     from triptych.coordination import CCA
 
-    print(f"\nerror of the correlations, 4,000 × 24 × 24, float64, auto ({heading()})\n")
+    print(f"\nerror of the correlations, 4,000 × 24 × 24, float64, auto ({heading(THREADS)})\n")
     print("| condition | solver | largest error | error_bound_ |")
     print("| --- | --- | --- | --- |")
     for power in (0, 2, 4, 6, 8, 10, 12):
@@ -122,8 +131,8 @@ def condition(repeats: int) -> None:
             ).max()
             bound = f"{error:.1e} | {model.error_bound_:.1e}"
             print(f"| 1e{power} | {solver}: {model.solver_} | {bound} |")
-    rng = np.random.default_rng(0)
-    X, Y = rng.normal(size=(2, 100_000, 256))
+    rng, n = np.random.default_rng(0), 100_000 // min(LESS, 50)
+    X, Y = rng.normal(size=(2, n, 256))
     bend = np.linalg.qr(rng.normal(size=(256, 256)))[0]
     for power in (6, 8, 12):
         A = X @ (bend * np.logspace(0, -power, 256)) @ bend.T
@@ -131,7 +140,7 @@ def condition(repeats: int) -> None:
             [lambda A=A: _products(A, Y), lambda A=A: CCA().fit({"a": A, "b": Y})], repeats
         )
         ratio = f"{fit / limit:.2f} × the limit ({limit:.2f} s)"
-        print(f"\n100,000 × 256 × 256 float64 at condition 1e{power}: {ratio}")
+        print(f"\n{n:,} × 256 × 256 float64 at condition 1e{power}: {ratio}")
 
 
 def single(repeats: int) -> None:
@@ -141,10 +150,10 @@ def single(repeats: int) -> None:
     sys.path.insert(0, str(HERE))
     from data_cca import draw
 
-    print(f"\nfloat32 and large means ({heading()})\n")
+    print(f"\nfloat32 and large means ({heading(THREADS)})\n")
     print("| data | solver | largest error | error_bound_ |")
     print("| --- | --- | --- | --- |")
-    for n, p in ((50_000, 256), (100_000, 256)):
+    for n, p in ((50_000 // min(LESS, 50), 256), (100_000 // min(LESS, 50), 256)):
         X, Y = draw(n, p, p, "float32")
         bent_ = X @ (np.eye(p) + 0.3 * np.random.default_rng(1).normal(size=(p, p)) / 4).astype(
             "float32"
@@ -190,7 +199,7 @@ def file(_: int) -> None:
     sys.path.insert(0, str(HERE))
     from data_cca import draw
 
-    n, part = 4_000_000, 400_000
+    n, part = 4_000_000 // LESS, 400_000 // LESS
     X, Y = draw(part, 256, 256, "float32")
     held = {"a": X, "b": Y}
     CCA().fit({m: v[:50_000] for m, v in held.items()})
@@ -210,7 +219,7 @@ def file(_: int) -> None:
         del X, Y, side
         maps = {m: np.load(f"{folder}/{m}.npy", mmap_mode="r") for m in "ab"}
         record = measured(lambda: float(CCA().fit(maps).correlations_[0]))
-    print(f"\n4,000,000 × (256 + 256) float32 from files ({heading()})\n")
+    print(f"\n{n:,} × (256 + 256) float32 from files ({heading(THREADS)})\n")
     print("| | rows / s | extra MiB | first correlation |\n| --- | --- | --- | --- |")
     print(f"| {part:,} rows in memory | {part / memory:,.0f} | | {small:.6f} |")
     rate = n / record["seconds"]
@@ -228,11 +237,11 @@ def cluster(_: int) -> None:
     sys.path.insert(0, str(HERE))
     from data_cca import draw
 
-    X, Y = draw(100_000, 128, 96, "float64")
-    lazy = {"a": da.from_array(X, chunks=(13_000, 50)), "b": da.from_array(Y, chunks=(20_000, 96))}
+    X, Y = draw(30_000, 128, 96, "float64")
+    lazy = {"a": da.from_array(X, chunks=(4_000, 50)), "b": da.from_array(Y, chunks=(7_000, 96))}
     whole = CCA().fit({"a": X, "b": Y}).correlations_
     print(
-        f"\nDask, 100,000 × 128 × 96 ({heading()})\n\n"
+        f"\nDask, 30,000 × 128 × 96 ({heading(THREADS)})\n\n"
         "| | seconds | largest difference |\n| --- | --- | --- |"
     )
     start = time.perf_counter()
@@ -252,7 +261,7 @@ def cluster(_: int) -> None:
 def main() -> None:
     """One benchmark of the list above."""
     which = sys.argv[1] if len(sys.argv) > 1 else "10k"
-    repeats = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    repeats = next((int(word) for word in sys.argv[2:] if word.isdigit()), 5)
     both = ["cca-zoo 4.0.1", "mvlearn 0.5.0"]
     if which == "10k":
         tall(10_000, 100, "float64", [*both, "scikit-learn"], repeats)
