@@ -4,9 +4,10 @@ Run: python benchmarks/truth/staircase.py run --batch 64 [--levels 2,6,10] [--se
          [--bounds infonce,smile] [--tasks gaussian,cubic] [--seconds 240]
      python benchmarks/truth/staircase.py show
 Every finished row goes to a file of JSON lines (--rows), so a run that was stopped goes on where
-it was. Settings: 100,000 pairs, 2,000 steps on half of them (for batches of 64, 2.6 passes), the
-house defaults otherwise, one thread. Known truth: x ~ N(0, I), y = rho x + sqrt(1 - rho²) e in
-each of 20 columns, rho² = 1 - exp(-I / 10); cubes are y³, which keeps the information.
+it was. Settings: 100,000 pairs (--pairs), 2,000 steps (--steps, rounded up to whole epochs) on
+half of them, the house defaults otherwise, one thread. Known truth: x ~ N(0, I), y = rho x +
+sqrt(1 - rho²) e in each of 20 columns, rho² = 1 - exp(-I / 10); cubes are y³, which keeps the
+information. The spread is that of one batch: standard error times the root of their number.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import torch
 
 from triptych.information._neural import SETTINGS, estimate
 
-D, ROWS, STEPS = 20, 100_000, 2000
+D = 20
 BOUNDS = ("infonce", "mine", "nwj", "smile", "club", "doe")
 # Best critic, single batches: methods notes of this project, mean ± spread over 60 batches.
 BEST = {
@@ -35,24 +36,26 @@ BEST = {
 }
 
 
-def staircase(task: str, level: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def staircase(task: str, level: float, seed: int, pairs: int) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (n, 20) and (n, 20) with ``level`` nats."""
     rng = np.random.default_rng([seed, int(level * 100)])
-    x, noise = rng.standard_normal((2, ROWS, D))
+    x, noise = rng.standard_normal((2, pairs, D))
     square = -math.expm1(-2 * level / D)
     y = math.sqrt(square) * x + math.sqrt(1 - square) * noise
     return x, y**3 if task == "cubic" else y
 
 
-def measured(task: str, level: float, bound: str, batch: int, seed: int, scale: str) -> dict:
+def measured(
+    task: str, level: float, bound: str, batch: int, seed: int, scale: str, pairs: int, steps: int
+) -> dict:
     """One row: value, error, spread of one batch, seconds, warnings."""
-    x, y = staircase(task, level, seed)
+    x, y = staircase(task, level, seed, pairs)
     start = time.perf_counter()
     found = estimate(
         x,
         y,
         bound=bound,
-        steps=STEPS,
+        steps=steps,
         scale=scale,
         training=replace(SETTINGS, batch_size=batch),
         random_state=seed,
@@ -76,6 +79,7 @@ def run(args: argparse.Namespace) -> None:
             for task in args.tasks.split(","):
                 for bound in args.bounds.split(","):
                     key = (task, float(level), bound, args.batch, seed, args.scale)
+                    key += (args.pairs, args.steps)
                     if key in done:
                         continue
                     if time.perf_counter() - start > args.seconds:
@@ -103,11 +107,17 @@ def show(args: argparse.Namespace) -> None:
     groups: dict[tuple, dict] = {}
     levels = sorted({row["key"][1] for row in rows})
     for row in rows:
-        task, level, bound, batch, _, scale = row["key"]
-        groups.setdefault((batch, task, scale, bound), {}).setdefault(level, []).append(row)
-    print("| batch | task | bound |", " | ".join(f"{v:g} nats" for v in levels), "| seconds |")
-    print("| --- | --- | --- |", " | ".join("---" for _ in levels), "| --- |")
-    for (batch, task, scale, bound), by_level in sorted(groups.items()):
+        task, level, bound, batch, _, scale, pairs, steps = row["key"]
+        groups.setdefault((pairs, steps, batch, task, scale, bound), {}).setdefault(
+            level, []
+        ).append(row)
+    print(
+        "| pairs | steps | batch | task | bound |",
+        " | ".join(f"{v:g} nats" for v in levels),
+        "| seconds |",
+    )
+    print("| --- | --- | --- | --- | --- |", " | ".join("---" for _ in levels), "| --- |")
+    for (pairs, steps, batch, task, scale, bound), by_level in sorted(groups.items()):
         cells = []
         for level in levels:
             found = by_level.get(level, [])
@@ -123,7 +133,11 @@ def show(args: argparse.Namespace) -> None:
             cells.append(cell)
         seconds = np.median([f["seconds"] for v in by_level.values() for f in v])
         name = task if scale == "standard" else f"{task}, {scale}"
-        print(f"| {batch} | {name} | {bound} |", " | ".join(cells), f"| {seconds:.0f} |")
+        print(
+            f"| {pairs} | {steps} | {batch} | {name} | {bound} |",
+            " | ".join(cells),
+            f"| {seconds:.0f} |",
+        )
 
 
 if __name__ == "__main__":
@@ -134,6 +148,8 @@ if __name__ == "__main__":
     parser.add_argument("--tasks", default="gaussian,cubic")
     parser.add_argument("--bounds", default=",".join(BOUNDS))
     parser.add_argument("--scale", default="standard")
+    parser.add_argument("--pairs", type=int, default=100_000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--rows", type=Path, default=Path("staircase.jsonl"))

@@ -6,7 +6,9 @@ the rows of a batch: three classifiers give p(y | x1), p(y | x2) and p(y | x1, x
 give affinities of every x1 and x2 of the batch for every label; Sinkhorn's scaling turns these
 into a q with the marginals asked for, and the networks are trained to make I_q small.
 
-For data that are tables, or become ones by clustering, the exact programme is better in every way.
+When to use it: labels of a few classes, sides of many columns, thousands of rows. When not: data
+that are tables, or become ones by clustering, for which the exact programme is better in every
+way; a continuous target; many classes beside small batches, where most labels are hardly there.
 """
 
 from __future__ import annotations
