@@ -15,7 +15,7 @@ import torch
 
 from triptych import Modalities, Training
 from triptych.coordination import CLIP
-from triptych.coordination.clip import _Network
+from triptych.coordination._contrastive import Network
 from triptych.nn.recipes import MLP
 from triptych.training.batches import Rows, order_of
 from triptych.training.loop import train
@@ -23,7 +23,7 @@ from triptych.training.loop import train
 N, P = 20_000, 256
 
 
-def bare(model: CLIP, network: _Network, rows: Rows, settings: Training) -> float:
+def bare(model: CLIP, network: Network, rows: Rows, settings: Training) -> float:
     """Seconds of the same steps written out in PyTorch."""
     values = {m: rows.stored[m][0] for m in rows.readers}
     big = [p for p in network.parameters() if p.ndim >= 2]
