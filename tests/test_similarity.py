@@ -244,3 +244,20 @@ def test_bad_arguments_are_named():
         polynomial(X, Y, offset=-1.0)
     with pytest.raises(ParameterError, match="rows: expected a whole number >= 1"):
         list(tiles("linear", X, Y, rows=0))
+
+
+def test_what_is_not_finite_is_named():
+    bad = np.array([[0.0, 1.0], [np.nan, 2.0], [3.0, 1.0]])
+    for call in (
+        lambda: cosine(bad, bad),
+        lambda: pairwise("rbf", bad),
+        lambda: median_width(bad),
+    ):
+        with pytest.raises(DataError, match="X: expected finite numbers, got nan at row 1, col"):
+            call()
+
+
+def test_squares_that_overflow_leave_the_kernel_in_its_range():
+    far = np.array([[0.0, 1.0], [0.0, 1e200], [1e200, 1e200]])
+    found = pairwise(Kernel("rbf", width=1.0), far)
+    np.testing.assert_array_equal(found, np.eye(3))

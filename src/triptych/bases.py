@@ -67,14 +67,20 @@ class Basis:
 
 
 def by_cholesky(C: Array, penalty: Penalty, noise: float) -> Basis | None:
-    """Q = Z and a Cholesky factor; ``None`` where the matrix is not positive definite.
+    """Q = Z and a Cholesky factor; ``None`` where the columns depend on one another.
 
     Args:
         C: Correlation matrix (p, p).
-        penalty: What is added.
+        penalty: What is added. It gives a factor to dependent columns too, but not the
+            directions that they lack, so C itself must have one.
         noise: Error of its entries. The error of the correlations is this times the norm of the
             inverse, which is estimated from the factor by power steps.
     """
+    if not penalty.none:
+        plain = by_cholesky(C, Penalty(), noise)
+        # Errors of entries that are independent have this norm, which lifts eigenvalues from 0.
+        if plain is None or not plain.error * 2 * np.sqrt(len(C)) < 1:
+            return None
     A = penalty.keep * C
     A[np.diag_indices_from(A)] += penalty.add
     try:

@@ -430,6 +430,13 @@ def _recognise(
         return _recognise_list(name, list(values), form)
     if not is_sparse(values) and not is_dask(values) and not isinstance(values, np.ndarray):
         values = np.asarray(values)
+    if isinstance(values, np.ma.MaskedArray):
+        if np.ma.is_masked(values):
+            raise DataError(
+                f"modality {name!r}: an array with masked entries; mark absent rows with "
+                "present={...}, and fill in what else is masked."
+            )
+        values = values.data
     if is_sparse(values):
         values = values.tocsr()
     if is_dask(values) and any(np.isnan(size) for size in values.shape):

@@ -409,6 +409,11 @@ def _shaped(kernel: Kernel, raw: Array) -> Array:
 
 def _squared_distances(A: Array, B: Array) -> Array:
     """‖a - b‖² of every row with every row, shape (n, m), near points by their differences."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _overflowing_squared_distances(A, B)
+
+
+def _overflowing_squared_distances(A: Array, B: Array) -> Array:
     left, right = np.einsum("np,np->n", A, A), np.einsum("np,np->n", B, B)
     squared = A @ B.T
     squared *= -2
@@ -416,7 +421,8 @@ def _squared_distances(A: Array, B: Array) -> Array:
     squared += right
     # Where two long vectors almost coincide, the sum above is the rounding of large numbers.
     share = squared.dtype.type(NEAR[squared.dtype])
-    i, j = np.nonzero(squared < share * (left[:, None] + right))
+    # Where both overflow it is NaN, and their difference may still be small.
+    i, j = np.nonzero(~(squared >= share * (left[:, None] + right)))
     step = max(1, TILE_ENTRIES // max(A.shape[1], 1))
     for part in row_chunks(len(i), step):
         gap = A[i[part]] - B[j[part]]
@@ -459,6 +465,14 @@ def _rows(name: str, X: ArrayLike) -> Array:
         )
     if values.dtype not in NEAR:
         values = values.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = bool(np.isfinite(values.sum())) or bool(np.isfinite(values).all())
+    if not whole:
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise DataError(
+            f"{name}: expected finite numbers, got {values[row, column]} at row {row}, column "
+            f"{column}."
+        )
     return values
 
 

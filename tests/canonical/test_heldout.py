@@ -93,3 +93,8 @@ def test_bad_input_is_named():
 
     with pytest.raises(ShapeError, match="different widths"):
         cross_validated_correlations(Uneven(), X, cv=2)
+
+
+def test_what_is_no_coordination_method_is_refused():
+    with pytest.raises(ParameterError, match="expected a coordination method, got 3"):
+        cross_validated_correlations(3, pair(20, 2, 2))

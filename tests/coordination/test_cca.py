@@ -325,3 +325,12 @@ def test_bad_input_is_named():
         CCA().fit(X).transform({"c": X["a"]})
     with pytest.raises(ShapeError, match="fitted as vector"):
         CCA().fit(X).transform({"a": X["b"]})
+
+
+def test_masked_entries_are_not_taken_for_numbers():
+    rng = np.random.default_rng(0)
+    values = np.ma.masked_greater(rng.normal(size=(20, 2)), 1.0)
+    with pytest.raises(DataError, match="'a': an array with masked entries; mark absent rows"):
+        CCA().fit({"a": values, "b": rng.normal(size=(20, 1))})
+    whole = np.ma.masked_array(values.data)
+    CCA().fit({"a": whole, "b": values.data[:, :1] + 1})

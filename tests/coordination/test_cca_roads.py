@@ -313,7 +313,7 @@ def test_confounds_that_cannot_be():
         CCA(confounds="b").fit(X)
     with pytest.raises(ModalityError, match="at most 2 modalities"):
         CCA(confounds="age").fit({**X, "age": X["a"], "c": X["b"]})
-    with pytest.raises(DataError, match="'a': every column is constant"):
+    with pytest.raises(DataError, match="'a': nothing is left"):
         CCA(confounds="age").fit({**X, "age": X["a"]})
     model = CCA(confounds="age").fit({**X, "age": X["a"][:, :1] ** 2})
     with pytest.raises(ModalityError, match="only the confounds 'age'"):
@@ -383,3 +383,46 @@ def test_warnings_point_at_the_line_that_asked():
         with pytest.warns(DegenerateDataWarning) as heard:
             ask()
         assert [warning.filename for warning in heard] == [__file__]
+
+
+@pytest.mark.parametrize("penalty", [{"ridge": 0.1}, {"shrinkage": 0.3}, {"ridge": 1e-6}])
+def test_a_penalty_does_not_hide_that_columns_depend_on_one_another(penalty):
+    X = pair(80, 4, 3)
+    copied = {
+        "a": np.column_stack([X["a"], X["a"] @ np.full((4, 3), 0.5)]),
+        "b": np.column_stack([X["b"]] * 3),
+    }
+    svd = CCA(solver="svd", **penalty).fit(copied)
+    found = CCA(**penalty).fit(copied)
+    stream = CCA(**penalty).fit(iter([copied]))
+    for model in (found, stream):
+        assert model.rank_ == svd.rank_ == {"a": 4, "b": 3}
+        # Directions of one pass are as exact as the ridge is above its rounding.
+        np.testing.assert_allclose(model.all_correlations_, svd.all_correlations_, atol=1e-9)
+        for part in (model.loadings_, model.cross_loadings_, model.explained_variance_):
+            assert all(np.isfinite(values).all() for values in part.values())
+    for model in (CCA(4, **penalty), CCA(4, solver="refined", **penalty)):
+        with pytest.raises(ParameterError, match="at most 3, the smaller rank"):
+            model.fit(copied)
+    with pytest.raises(DataError, match="'a': its columns depend on one another"):
+        CCA(solver="cholesky", **penalty).fit(copied)
+    # Beyond the rank, of which the randomised road knows only the most it can be.
+    wide = CCA(5, solver="randomized", random_state=0, **penalty).fit(copied)
+    assert np.isfinite(wide.loadings_["a"]).all() and np.isfinite(wide.weights_["a"]).all()
+
+
+def test_a_stream_of_fewer_rows_than_columns_with_a_ridge():
+    X = pair(20, 30, 25)
+    svd, stream = CCA(ridge=0.5, solver="svd").fit(X), CCA(ridge=0.5).fit(iter([X]))
+    assert stream.rank_ == svd.rank_ == {"a": 19, "b": 19}
+    np.testing.assert_allclose(stream.correlations_, svd.correlations_, atol=1e-10)
+    np.testing.assert_allclose(stream.loadings_["b"], svd.loadings_["b"], atol=1e-9)
+    with pytest.raises(ParameterError, match="at most 19"):
+        CCA(20, ridge=0.5).fit(iter([X]))
+
+
+@pytest.mark.parametrize("solver", TALL)
+def test_confounds_that_leave_nothing_are_named(solver):
+    X = pair(60, 3, 2)
+    with pytest.raises(DataError, match="'a': nothing is left once the effect of 'c' is removed"):
+        CCA(confounds="c", solver=solver).fit({**X, "c": X["a"] * 2 + 1})

@@ -296,3 +296,12 @@ def test_sequences_with_nan_are_named():
     for solver in ("svd", "dual", "randomized"):
         with pytest.raises(DataError, match=r"'a'.*NaN at row 2, column 7"):
             CCA(1, ridge=1.0, solver=solver).fit({"a": wide, "b": np.arange(6.0)[:, None]})
+
+
+@pytest.mark.parametrize("solver", ["auto", "svd"])
+def test_dask_blocks_of_another_shape_than_declared_are_named(solver):
+    da = pytest.importorskip("dask.array")
+    X = pair()
+    short = da.from_array(X["a"], chunks=(50, 5)).map_blocks(lambda b: b[:, :2], dtype=float)
+    with pytest.raises(ShapeError, match=r"'a'.* declares as .*5\) turned out to be .*2\)"):
+        CCA(solver=solver).fit({"a": short, "b": X["b"]})

@@ -436,3 +436,42 @@ def test_saved_with_a_function_of_the_users(tmp_path):
     assert triptych.load(tmp_path / "k").transform(K)["b"].tobytes() == (
         model.transform(K)["b"].tobytes()
     )
+
+
+@pytest.mark.parametrize("approximation", ["nystroem", "fourier"])
+def test_a_ridge_does_not_hide_the_rank_of_features(approximation):
+    X = pair()
+    two = {"a": np.repeat(X["a"][:2], 30, axis=0), "b": X["b"]}  # two different rows: rank 1
+    with pytest.raises(ParameterError, match="at most 1, the smaller rank"):
+        KernelCCA(2, ridge=0.1, approximation=approximation, n_features=40).fit(two)
+    model = KernelCCA(ridge=0.1, approximation=approximation, n_features=40).fit(two)
+    assert model.correlations_.shape == (1,) and model.transform(two)["b"].shape == (60, 1)
+
+
+@pytest.mark.parametrize("approximation", ["exact", "nystroem"])
+def test_warnings_point_at_the_line_of_the_user(approximation):
+    with pytest.warns(DegenerateDataWarning, match="without ridge") as caught:
+        KernelCCA(2, ridge=0.0, approximation=approximation).fit(pair())
+    assert caught[0].filename == __file__
+
+
+def test_rows_too_large_for_any_width_are_named():
+    X = pair()
+    with pytest.raises(DataError, match="modality 'a': width"):
+        KernelCCA().fit({"a": X["a"] * 1e306, "b": X["b"]})
+
+
+@pytest.mark.parametrize("approximation", ["nystroem", "fourier"])
+def test_many_rows_beyond_the_range_of_single_precision(approximation, monkeypatch):
+    X = pair(300)
+    how = {"approximation": approximation, "n_features": 40, "random_state": 0}
+    plain = KernelCCA(2, **how).fit(X).correlations_  # in double precision
+    monkeypatch.setattr("triptych.coordination.kernel_cca.MANY_ROWS", 100)
+    for unit in (1e150, 1e-150):
+        found = KernelCCA(2, **how).fit({"a": X["a"] * unit, "b": X["b"]}).correlations_
+        np.testing.assert_allclose(found, plain, atol=1e-9)
+    if approximation == "nystroem":  # the phase of a cosine does see the mean
+        found = KernelCCA(2, **how).fit({"a": X["a"] + 1e6, "b": X["b"]}).correlations_
+        # Of sixteen digits the mean takes six; the median width, of squares, and weak
+        # landmarks enlarge what is left.
+        np.testing.assert_allclose(found, plain, atol=1e-6)

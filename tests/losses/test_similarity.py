@@ -6,7 +6,7 @@ from torch import Tensor
 
 import triptych
 from triptych import similarity as arrays
-from triptych.errors import ParameterError, ShapeError
+from triptych.errors import DataError, ParameterError, ShapeError
 from triptych.losses import similarity
 from triptych.similarity import KERNELS, Kernel
 
@@ -119,3 +119,24 @@ def test_bad_arguments_are_named():
         similarity.rbf(za, zb, width=0.0)
     with pytest.raises(ParameterError, match="a name or a Kernel"):
         similarity.pairwise(3, za, zb)  # type: ignore[arg-type]
+
+
+def test_what_is_no_tensor_of_floating_point_is_named():
+    whole, single = torch.ones(2, 2, dtype=torch.int64), torch.ones(2, 2)
+    for call, message in (
+        (lambda: similarity.cosine(whole, whole), "floating point, got torch.int64"),
+        (lambda: similarity.pairwise("rbf", whole), "floating point, got torch.int64"),
+        (lambda: similarity.linear([[1.0]], [[1.0]]), "got list; arrays have"),
+        (lambda: similarity.pairwise("linear", single, single.double()), "of one dtype"),
+    ):
+        with pytest.raises(DataError, match=message):
+            call()
+
+
+def test_squares_that_overflow_leave_value_and_gradient_finite():
+    far = torch.tensor([[0.0, 1.0], [0.0, 1e200], [1e200, 1e200]], dtype=torch.float64)
+    far.requires_grad_()
+    found = similarity.pairwise(Kernel("rbf", width=1.0), far)
+    torch.testing.assert_close(found, torch.eye(3, dtype=torch.float64))
+    found.sum().backward()
+    assert torch.isfinite(far.grad).all()

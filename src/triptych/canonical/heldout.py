@@ -94,6 +94,8 @@ def cross_validated_correlations(
     """
     from sklearn.base import clone
 
+    if getattr(method, "panel", "") != "coordination":
+        raise ParameterError(f"method: expected a coordination method, got {method!r}.")
     data, seed = as_modalities(X), check_random_state(random_state)
     rows_of: list[tuple[Any, Any]] = list(_folds(cv, len(data), groups, seed))
     if len(rows_of) < 2:
@@ -105,10 +107,6 @@ def cross_validated_correlations(
         if "random_state" in model.get_params(deep=False) and model.random_state is None:
             model.set_params(random_state=derive(seed, "fold", fold))
         model.fit(data[train], None if labels is None else labels[train])
-        if getattr(model, "panel", "") != "coordination":
-            raise ParameterError(
-                f"method: expected a coordination method, got {type(method).__name__}."
-            )
         found, count = _correlations(model.transform(data[test]), f"fold {fold}")
         held.append(found)
         counts.append(count)

@@ -83,7 +83,8 @@ class Reading:
     def _rows(self, name: str) -> Rows:
         held, rows = self.X.stored(name)
         if is_dask(held):
-            held, rows = np.asarray(self.X[name]), None
+            declared = self.X[name]
+            held, rows = _as_declared(np.asarray(declared), name, declared.shape), None
         if not self._both.all():
             stored = len(held) if isinstance(held, list) else held.shape[0]
             index = np.arange(stored) if rows is None else np.arange(stored)[rows]
@@ -137,7 +138,12 @@ class Reading:
             readers.append(None if vectors else self.features[name])
             if is_dask(values):
                 whole = dict.fromkeys(range(1, values.ndim), -1)
-                columns[name] = list(values.rechunk({0: chunks, **whole}).to_delayed().reshape(-1))
+                blocks = values.rechunk({0: chunks, **whole}).to_delayed().reshape(-1)
+                check = dask.delayed(_as_declared)
+                columns[name] = [
+                    check(block, name, (rows, *values.shape[1:]))
+                    for block, rows in zip(blocks, chunks, strict=True)
+                ]
             else:
                 columns[name] = [dask.delayed(values[low:high]) for low, high in pairwise(starts)]
         found = []
@@ -245,6 +251,17 @@ def _moments_of_block(
         width = block.shape[1] if reader is None else reader.n_features
         sources.append(Rows(name, block, width, rows, reader))
     return gather(sources, **how)
+
+
+def _as_declared(values: Any, name: str, shape: tuple[int, ...]) -> Any:
+    """What Dask computed, if it has the shape that it was said to have."""
+    if values.shape != shape:
+        raise ShapeError(
+            f"modality {name!r}: rows that a Dask array declares as {shape} turned out to be "
+            f"{values.shape}; name the shape that its blocks have, as in "
+            "map_blocks(..., chunks=...)."
+        )
+    return values
 
 
 def _merge(parts: Sequence[Moments]) -> Moments:

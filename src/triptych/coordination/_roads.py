@@ -53,7 +53,9 @@ def from_moments(
         means = moments.means[moments.names.index(confounds)]
         moments, slopes = partial(moments, confounds)
     a, b = moments.names
-    columns = {name: vary(name, moments.columns(i)) for i, name in enumerate(moments.names)}
+    columns = {
+        name: vary(name, moments.columns(i), confounds) for i, name in enumerate(moments.names)
+    }
     C = {name: moments.correlation(i, i) for i, name in enumerate(moments.names)}
     between = moments.correlation(0, 1)
 
@@ -67,6 +69,9 @@ def from_moments(
         for i, name in enumerate((a, b)):
             own = columns[name].noise[~columns[name].constant]
             s, Vt, error = by_eigenvalues(C[name], moments.error(i), own)
+            if not penalties[name].none and len(s):
+                keep, add = penalties[name].keep, penalties[name].add
+                error = min(moments.error(i) * keep / (keep * float(s.min()) ** 2 + add), 1.0)
             bases[name] = by_singular_values(s, Vt, penalties[name], error)
             half = Vt / s[:, None]
             between = half @ between if i == 0 else between @ half.T
@@ -77,7 +82,7 @@ def from_moments(
             if basis is None and solver == "cholesky":
                 raise DataError(
                     f"modality {name!r}: its columns depend on one another, so Cholesky has no "
-                    'answer; take solver="auto" or "refined", or a ridge.'
+                    'answer; take solver="auto" or "refined".'
                 )
             if basis is None or (solver == "auto" and basis.error > content):
                 return None
@@ -109,7 +114,7 @@ def by_second_pass(
     rest, slopes = (first, {}) if confounds is None else partial(first, confounds)
     columns, back, maps = {}, {}, {}
     for i, name in enumerate(rest.names):
-        columns[name] = vary(name, rest.columns(i))
+        columns[name] = vary(name, rest.columns(i), confounds)
         maps[name], back[name] = _whitened(rest, i, columns[name])
     mixed: list[list[tuple[int, Array]]] = []
     for name in names:
@@ -195,7 +200,7 @@ def by_svd(sources: Sequence[Rows], penalty: Penalties, confounds: str | None) -
             Z = np.where(constant, 0.0, Z / left)
             spreads = np.where(constant, 1.0, spreads * left)
             noise = np.where(constant, 0.0, noise / left)
-        columns[name] = vary(name, Columns(scaled.means, spreads, constant, noise))
+        columns[name] = vary(name, Columns(scaled.means, spreads, constant, noise), confounds)
         U, s, Vt = thin_svd(Z, noise)
         U_of[name] = U
         s = s / np.sqrt(n - 1)

@@ -67,7 +67,9 @@ class Solution:
         for basis, turn in zip((a, b), turns, strict=True):
             at = basis.place(turn)
             own = basis.own(at)
-            norm = np.sqrt(np.einsum("kd,kd->d", at, own))
+            squares = np.einsum("kd,kd->d", at, own)
+            # A direction that a penalty alone holds up has no length, and correlates with nothing.
+            norm = np.sqrt(np.where(squares > 0, squares, np.inf))
             places.append(at / norm)
             owns.append(own / norm)
         parts = {}
@@ -112,8 +114,13 @@ def _spread(rows: Array, kept: NDArray[np.bool_]) -> Array:
     return out
 
 
-def vary(name: str, columns: Columns) -> Columns:
-    """The columns, if any of them varies."""
+def vary(name: str, columns: Columns, confounds: str | None = None) -> Columns:
+    """The columns, if any of them varies (beside what the confounds took)."""
+    if columns.constant.all() and confounds is not None:
+        raise DataError(
+            f"modality {name!r}: nothing is left once the effect of {confounds!r} is removed: "
+            "every column is constant or a combination of the confounds."
+        )
     if columns.constant.all():
         raise DataError(f"modality {name!r}: every column is constant, so nothing correlates.")
     return columns

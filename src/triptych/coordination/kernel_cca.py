@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -19,7 +18,8 @@ from triptych.coordination._kernel_checks import (
     require_finite,
     require_psd,
 )
-from triptych.errors import DataError, DegenerateDataWarning, ParameterError
+from triptych.coordination._solution import warn
+from triptych.errors import DataError, ParameterError
 from triptych.features import fit_features
 from triptych.linalg import EPS, fixed_signs
 from triptych.modalities import Modalities, make_parts
@@ -36,7 +36,6 @@ APPROXIMATIONS = ("auto", "exact", None, "nystroem", "fourier")
 MOST_EXACT = 4000
 # Single precision where products are many and their rounding is far below the ridge.
 MANY_ROWS = 10_000
-BOUNDED = ("rbf", "laplacian", "cosine", "centred_cosine")
 LEAST_RIDGE = 1e-6
 MEDIAN_ROWS = 1000
 
@@ -90,7 +89,8 @@ class KernelCCA(Coordination):
     Modalities other than vectors are read through :mod:`triptych.features`; scale columns before
     if their units differ. Rows in which a modality is absent are left out of ``fit``; a modality
     alone can be transformed. From 10,000 rows on, features of bounded kernels are computed in
-    single precision and summed in double, unless the ridge is below 1e-6.
+    single precision and summed in double, unless the ridge is below 1e-6 or the numbers given
+    would not survive it: those in double precision that exceed 100 widths, or 1e±30.
 
     A cross-validated search takes rows and cannot cut the columns of a precomputed kernel, so a
     kernel that is not square is refused. One must also be symmetric and, once centred, positive
@@ -236,12 +236,10 @@ class KernelCCA(Coordination):
             if kernels[side.name] is None:
                 require_psd(side.name, K)
             if 0 < typical < n * EPS * float(K.trace()):
-                warnings.warn(
+                warn(
                     f"KernelCCA: modality {side.name!r}: half of the rows have a kernel below the "
                     "rounding of the largest, so exact kernel CCA does not see them. Widen the "
-                    "kernel, scale the rows, or take approximation='nystroem'.",
-                    DegenerateDataWarning,
-                    stacklevel=5,
+                    "kernel, scale the rows, or take approximation='nystroem'."
                 )
             K /= size  # the mean of its diagonal becomes 1, so that no product overflows
             matrices.append(K)
@@ -283,12 +281,10 @@ class KernelCCA(Coordination):
     def _width(self, rank: Mapping[str, int], n: int, ridged: bool) -> int:
         forced = sum(rank.values()) - (n - 1)
         if forced > 0 and not ridged:
-            warnings.warn(
+            warn(
                 f"KernelCCA: without ridge the ranks {dict(rank)} of the centred kernels of {n} "
                 f"rows add up to {n} or more, so {forced} correlations are 1 for any data. Set "
-                "ridge > 0.",
-                DegenerateDataWarning,
-                stacklevel=6,
+                "ridge > 0."
             )
         most = min(rank.values())
         if self.n_components is not None and self.n_components > most:
@@ -311,7 +307,7 @@ class KernelCCA(Coordination):
         single = (
             n >= MANY_ROWS
             and min(ridges) >= LEAST_RIDGE
-            and all(k is not None and k.name in BOUNDED for k in kernels.values())
+            and all(primal.fits_single(side, kernels[side.name]) for side in sides)
         )
         dtype = np.dtype(np.float32 if single else np.float64)
         maps: dict[str, Any] = {}
@@ -433,7 +429,7 @@ def _learnt(given: Given, side: primal.Columns, seed: int) -> Kernel | None:
     rows = np.sort(draw.choice(side.n, min(side.n, MEDIAN_ROWS), replace=False))
     try:
         return kernel.learnt(side.read(rows))
-    except DataError as error:
+    except (DataError, ParameterError) as error:  # rows are equal, or too large for any width
         raise DataError(f"modality {side.name!r}: {error}") from error
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from triptych.arrays import check_choice, row_chunks
-from triptych.errors import ParameterError, ShapeError
+from triptych.errors import DataError, ParameterError, ShapeError
 from triptych.similarity import Kernel
 
 # Entries of a tile, so that temporaries stay near 16 MB in single precision.
@@ -109,6 +109,7 @@ def pairwise(kernel: str | Kernel, za: Tensor, zb: Tensor | None = None) -> Tens
         ShapeError: If they are not 2-D or differ in d.
     """
     b = za if zb is None else zb
+    _check_tensors("pairwise", za, b)
     if za.ndim != 2 or b.ndim != 2 or za.shape[1] != b.shape[1]:
         raise ShapeError(
             "pairwise compares rows feature by feature, so both must be (rows, d) with the same "
@@ -169,7 +170,8 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
     left, right = a.square().sum(1)[:, None], b.square().sum(1)
     squared = left + right - 2 * a @ b.T
     # Where two long vectors almost coincide, the sum above is the rounding of large numbers.
-    near = squared.detach() < NEAR[squared.dtype] * (left + right).detach()
+    # Where both overflow it is NaN, and their difference may still be small.
+    near = ~(squared.detach() >= NEAR[squared.dtype] * (left + right).detach())
     i, j = near.nonzero(as_tuple=True)
     if not len(i):
         return squared
@@ -204,7 +206,25 @@ def _wide(z: Tensor) -> Tensor:
     return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
 
 
+def _check_tensors(name: str, *given: Any) -> None:
+    for z in given:
+        if not isinstance(z, Tensor) or not z.is_floating_point():
+            what = str(z.dtype) if isinstance(z, Tensor) else type(z).__name__
+            raise DataError(
+                f"{name} compares tensors of floating point, got {what}; arrays have the same "
+                "functions in triptych.similarity."
+            )
+    first = given[0]
+    for z in given[1:]:
+        if (z.dtype, z.device) != (first.dtype, first.device):
+            raise DataError(
+                f"{name} compares tensors of one dtype on one device; got {first.dtype} on "
+                f"{first.device} and {z.dtype} on {z.device}."
+            )
+
+
 def _pair(name: str, za: Tensor, zb: Tensor) -> tuple[Tensor, Tensor]:
+    _check_tensors(name, za, zb)
     if za.shape != zb.shape or za.ndim != 2:
         raise ShapeError(
             f"{name} compares row i of za with row i of zb, so both must be (n, d); got za "
