@@ -136,8 +136,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 FINAL: dict[str, dict[str, Any]] = {
     "CCA": {},
-    "FKCCA": {"features": 9000},
-    "NKCCA": {"features": 9000},
+    "FKCCA": {"features": 7000},
+    "NKCCA": {"features": 7000},
 }
 
 # -- judges ----------------------------------------------------------------------------------
