@@ -1,6 +1,7 @@
 """CCA of rows that come in batches, from files, sparse, or by Dask: one answer by all roads."""
 
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -305,3 +306,17 @@ def test_dask_blocks_of_another_shape_than_declared_are_named(solver):
     short = da.from_array(X["a"], chunks=(50, 5)).map_blocks(lambda b: b[:, :2], dtype=float)
     with pytest.raises(ShapeError, match=r"'a'.* declares as .*5\) turned out to be .*2\)"):
         CCA(solver=solver).fit({"a": short, "b": X["b"]})
+
+
+@pytest.mark.parametrize("ridge", [1e-12, 1e-8, 1e-2])
+def test_the_bound_of_a_ridged_stream_covers_directions_left_out(ridge):
+    X = pair()
+    noise = 1e-7 * np.random.default_rng(1).normal(size=200)
+    X["a"] = np.column_stack([X["a"], X["a"][:, 0] + noise])
+    exact = CCA(ridge=ridge, solver="svd").fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        stream = CCA(ridge=ridge).fit(batches(X, 50))
+    gap = np.abs(stream.correlations_ - exact.correlations_).max()
+    assert gap <= stream.error_bound_ + 1e-13  # rounding of the singular values themselves
+    assert ridge < 1e-10 or stream.error_bound_ < 1e-5

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from triptych.arrays import is_sparse
 from triptych.bases import (
     Basis,
+    Penalty,
     by_cholesky,
     by_eigenvalues,
     by_singular_values,
@@ -70,8 +71,7 @@ def from_moments(
             own = columns[name].noise[~columns[name].constant]
             s, Vt, error = by_eigenvalues(C[name], moments.error(i), own)
             if not penalties[name].none and len(s):
-                keep, add = penalties[name].keep, penalties[name].add
-                error = min(moments.error(i) * keep / (keep * float(s.min()) ** 2 + add), 1.0)
+                error = _one_look(s, len(own), penalties[name], moments.error(i))
             bases[name] = by_singular_values(s, Vt, penalties[name], error)
             half = Vt / s[:, None]
             between = half @ between if i == 0 else between @ half.T
@@ -92,6 +92,23 @@ def from_moments(
     return Solution(
         (a, b), moments.n, bases, between, columns, penalties, road, min(error, 1.0), slopes, means
     )
+
+
+def _one_look(s: Array, width: int, penalty: Penalty, noise: float) -> float:
+    """Error of the correlations by one look at moments, where a penalty holds small directions.
+
+    Args:
+        s: Singular values (r,) of the directions that were seen, falling.
+        width: Columns p that vary.
+        penalty: With ``add`` > 0.
+        noise: Error of an entry of their correlation matrix.
+    """
+    # A direction left out may be as large as the floor of by_eigenvalues, and correlate by its
+    # share of that under the penalty.
+    unseen = 2 * width * noise * float(s[0]) ** 2 if len(s) < width else 0.0
+    left_out = penalty.keep * unseen / (penalty.keep * unseen + penalty.add)
+    seen = noise * penalty.keep / (penalty.keep * float(s[-1]) ** 2 + penalty.add)
+    return min(seen + left_out, 1.0)
 
 
 def by_second_pass(
