@@ -1,5 +1,6 @@
 """The command line: what each command writes, says and exits with."""
 
+import io
 import json
 import os
 import subprocess
@@ -9,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn.linear_model  # noqa: F401  its import draws from Python's global generator
+from rich.console import Console
 from typer.testing import CliRunner
 
 import triptych
-from triptych.cli import app
-from triptych.cli.ground import parse_settings, parse_value
+from triptych import catalog
+from triptych.cli import app, lists
+from triptych.cli.comparing import _side_by_side
+from triptych.cli.ground import parse_settings, parse_value, print_grid
 from triptych.coordination import CCA
 from triptych.errors import ParameterError
 
@@ -300,3 +304,50 @@ def test_measure_shows_a_table_a_reading_and_a_page(tmp_path, data):
     assert found["modalities"][0]["about"]["unit"] == "bits"
     _, err = run("measure", data, "--target", "nope", code=1)
     assert "expected one of ['colour'" in err and "'nope'" in err
+
+
+def test_no_name_and_no_value_is_cut_on_a_narrow_terminal():
+    out = io.StringIO()
+    names = ("MultimodalAutoencoder", "shuffled pairs (BarlowTwins)")
+    header = ["method", *(f"Linear probe from part {i} alone: kind (accuracy)" for i in range(9))]
+    rows = [(name, *["★ 0.920 ± 0.004"] * 9) for name in names]
+    tables = _side_by_side(header, rows, 80)
+    assert sorted(i for some in tables for i in some[1:]) == list(range(1, 10))
+    assert len(tables) > 1 and all(some[0] == 0 for some in tables)
+    for some in tables:
+        shown = Console(file=out, width=80)
+        print_grid(shown, [header[i] for i in some], [[row[i] for i in some] for row in rows])
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in out.getvalue()
+    assert all(out.getvalue().count(name) == len(tables) for name in names)
+    assert out.getvalue().count(" ★ 0.920 ± 0.004") == 18
+
+
+def test_methods_are_listed_whole_at_80_columns(monkeypatch):
+    monkeypatch.setattr(lists, "console", lambda: Console(width=80, highlight=False))
+    out, _ = run("methods")
+    assert max(map(len, out.splitlines())) <= 80 and "…" not in out
+    assert all(f"  {cls.__name__}: " in out for cls in catalog.methods().values())
+    assert "fission: what the modalities share" in out
+    assert "2 modalities; " in out and "only vector, image, text" in out
+
+
+def test_methods_that_do_not_take_the_data_say_so(tmp_path):
+    rng = np.random.default_rng(0)
+    three, one = tmp_path / "three.npz", tmp_path / "one.npz"
+    z = rng.normal(size=(40, 2))
+    np.savez(three, a=z, b=z[:, ::-1], s=np.repeat(z[:, None], 4, axis=1))
+    np.savez(one, a=z)
+    words = ("--output", tmp_path / "r", "--methods")
+    out, err = run("compare", three, *words, "GCCA,KernelCCA,ProbabilisticCCA")
+    why = "KernelCCA takes at most 2 modalities; got ['a', 'b', 's']"
+    assert f"KernelCCA  not tried: {why}" in err and "failed" not in err + out
+    assert f"KernelCCA not tried: {why}" in " ".join(out.split())
+    assert "KernelCCA and ProbabilisticCCA do not take such data" in " ".join(out.split())
+    page = (tmp_path / "r" / "index.html").read_text(encoding="utf-8")
+    assert "not tried: KernelCCA takes at most 2" in page and "It failed." not in page
+    _, err = run("compare", three, *words, "KernelCCA", code=1)
+    assert err.splitlines()[-1].startswith(f"error: no method could be judged: {why}")
+    _, err = run("compare", one, *words, "GCCA", code=1)
+    assert err == ("error: nothing to compare: GCCA needs at least 2 modalities; got ['a'].\n")

@@ -23,9 +23,11 @@ from triptych.cli.ground import (
     emit,
     guarded,
     parse_settings,
+    print_grid,
     read_data,
+    widths,
 )
-from triptych.errors import FileError, ParameterError
+from triptych.errors import FileError, ParameterError, TriptychError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,8 +84,9 @@ def compare(
     """Compare methods of all panels on DATA, beside honest baselines, in one page.
 
     Each method is judged by probes, retrieval, reconstruction, leakage, missing modalities and
-    cost. A method that fails is a row that says why. Stopped with Ctrl-C, the same command goes
-    on with what is not finished. Writes index.html and comparison.json into the folder.
+    cost. A method that fails, or does not take such data, is a row that says why. Stopped
+    with Ctrl-C, the same command goes on with what is not finished. Writes index.html and
+    comparison.json into the folder. Ends with 1 if every method failed.
 
     --set applies to each method that has the parameter; 'CLIP.n_components=32' to one only.
 
@@ -121,12 +124,15 @@ def compare(
     write_text(output / "comparison.json", json.dumps(record))
     summary = summarise(record)
     page = render(summary, output / "index.html")
+    failed = all(row.failed for row in summary.methods)
     if as_json:
         bare = [{k: v for k, v in row.items() if k != "extras"} for row in record["rows"]]
         emit({**record, "rows": bare, "report": str(page)})
-        return
-    _show(summary)
-    console().print(f"report: {page}", markup=False, soft_wrap=True)
+    else:
+        _show(summary)
+        console().print(f"report: {page}", markup=False, soft_wrap=True)
+    if failed:
+        raise TriptychError(f"no method could be judged: {summary.methods[0].why}")
 
 
 @guarded
@@ -211,6 +217,7 @@ def _progress(shown: Console, update: Callable[[str], None], seeds: int) -> Call
             "finished": f"{time.perf_counter() - started:.1f} s",
             "kept": "finished before",
             "failed": f"failed: {step.why}",
+            "unsuited": f"not tried: {step.why}",
         }[step.status]
         line = f"{step.done} of {step.total}  {name}  {how}"
         shown.print(line, markup=False, soft_wrap=True)
@@ -219,19 +226,31 @@ def _progress(shown: Console, update: Callable[[str], None], seeds: int) -> Call
 
 
 def _show(summary: Summary) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     from triptych.report import text_table
 
     table = text_table(summary)
-    grid = Table(title=Text(summary.title), title_justify="left", pad_edge=False)
-    for i, column in enumerate(table.header):
-        grid.add_column(Text(column), justify="right" if i else "left", vertical="bottom")
-    for row in table.rows:
-        grid.add_row(*(Text(cell) for cell in row))
     out = console()
-    out.print(grid)
+    out.print(summary.title, markup=False)
+    for some in _side_by_side(table.header, table.rows, out.width):
+        print_grid(
+            out, [table.header[i] for i in some], [[row[i] for i in some] for row in table.rows]
+        )
     for note in table.notes:
         out.print(note, markup=False)
     out.print(summary.lead, markup=False)
+
+
+def _side_by_side(
+    header: Sequence[str], rows: Sequence[Sequence[str]], width: int
+) -> list[list[int]]:
+    """Columns for one table after the other, so that none is cut; the first stands in each."""
+    needs = [3 + width for width in widths(header, rows)]  # with a rule and two blanks
+    tables: list[list[int]] = []
+    free = 0
+    for i, need in enumerate(needs[1:], start=1):
+        if not tables or need > free:
+            tables.append([0])
+            free = width - 1 - needs[0]
+        tables[-1].append(i)
+        free -= need
+    return tables or [[0]]

@@ -8,9 +8,9 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
 
 import typer
 
@@ -117,6 +117,28 @@ def console(*, err: bool = False) -> Console:
 
     stream = sys.stderr if err else sys.stdout
     return Console(stderr=err, highlight=False, width=None if stream.isatty() else 160)
+
+
+def widths(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Characters of each column: values whole, headings broken only between their words."""
+    return [
+        max(min(len(title), 14), *map(len, [*title.split(), *(row[i] for row in rows)]))
+        for i, title in enumerate(header)
+    ]
+
+
+def print_grid(out: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table whose first column and values are never cut; only headings break into lines."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(pad_edge=False)
+    for i, (title, width) in enumerate(zip(header, widths(header, rows), strict=True)):
+        side: Literal["left", "right"] = "right" if i else "left"
+        grid.add_column(Text(title), justify=side, vertical="bottom", width=width)
+    for row in rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    out.print(grid)
 
 
 def emit(value: Any) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 from triptych.cli.ground import AsJson, Debug, console, emit, guarded
+
+_PANELS = {
+    "fusion": "one code of each sample",
+    "coordination": "one code per modality, in spaces that can be compared",
+    "fission": "what the modalities share, and what each has for itself",
+}
 
 
 @guarded
 def methods(as_json: AsJson = False, debug: Debug = False) -> None:
     """List all methods with their panels, parameters and what they can do."""
-    from rich.table import Table
+    from rich.padding import Padding
     from rich.text import Text
 
     from triptych import catalog
@@ -30,25 +37,13 @@ def methods(as_json: AsJson = False, debug: Debug = False) -> None:
     if as_json:
         emit(found)
         return
-    table = Table(pad_edge=False)
-    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "modalities": lambda c: _count(c["min_modalities"], c["max_modalities"]),
-        "missing at fit": lambda c: _yes(c["missing_at_fit"]),
-        "missing later": lambda c: _yes(c["missing_at_transform"]),
-        "one alone": lambda c: _yes(c["one_modality_at_transform"]),
-        "labels": lambda c: "needed" if c["needs_labels"] else "",
-        "rebuilds": lambda c: _yes(c["reconstructs"]),
-        "predicts": lambda c: _yes(c["predicts"]),
-        "streams": lambda c: _yes(c["streams"]),
-        "distributes": lambda c: _yes(c["distributes"]),
-    }
-    for title in ("method", "panel", *columns, "about"):
-        table.add_column(title)
-    for entry in found:
-        able = entry["capabilities"]
-        cells = [entry["name"], entry["panel"], *(show(able) for show in columns.values())]
-        table.add_row(*(Text(str(cell)) for cell in [*cells, entry["about"]]))
-    console().print(table)
+    out = console()
+    for panel, entries in groupby(found, key=lambda entry: str(entry["panel"])):
+        out.print(Text(f"{panel}: {_PANELS.get(panel, '')}"))
+        for entry in entries:
+            out.print(Padding(Text(f"{entry['name']}: {entry['about']}"), (0, 0, 0, 2)))
+            able = Text("; ".join(_abilities(entry["capabilities"])), style="dim")
+            out.print(Padding(able, (0, 0, 0, 6)))
 
 
 @guarded
@@ -73,8 +68,24 @@ def _first_line(thing: object) -> str:
     return (inspect.getdoc(thing) or "").partition("\n")[0]
 
 
-def _yes(able: bool) -> str:
-    return "yes" if able else ""
+def _abilities(able: Mapping[str, Any]) -> Iterator[str]:
+    """What a method takes and can do, in words."""
+    from triptych.modalities import FORMS
+
+    yield f"{_count(able['min_modalities'], able['max_modalities'])} modalities"
+    if len(able["kinds"]) < len(FORMS):
+        yield f"only {', '.join(able['kinds'])}"
+    when = [word for word in ("fit", "transform") if able[f"missing_at_{word}"]]
+    yield f"rows may lack a modality in {' and '.join(when)}" if when else "complete rows only"
+    told = {
+        "one_modality_at_transform": "transforms one modality alone",
+        "needs_labels": "needs labels",
+        "reconstructs": "reconstructs",
+        "predicts": "predicts",
+        "streams": "streams",
+        "distributes": "distributes",
+    }
+    yield from (words for key, words in told.items() if able[key])
 
 
 def _count(least: int, most: int | None) -> str:

@@ -12,10 +12,10 @@ import numpy as np
 
 from triptych.arrays import check_number
 from triptych.comparison.plan import Job, Wanted, jobs, plain
-from triptych.comparison.runs import Parts, Step, checksum, run, write_text
+from triptych.comparison.runs import Parts, Step, checksum, run, unsuited, write_text
 from triptych.contracts.persistence import versions
 from triptych.dataset import PARTS, Dataset
-from triptych.errors import DataError, ParameterError
+from triptych.errors import DataError, ModalityError, ParameterError
 from triptych.evaluation import columns
 from triptych.evaluation.columns import choose_label
 from triptych.modalities import Modalities
@@ -39,9 +39,9 @@ def compare(
 ) -> dict[str, Any]:
     """Run methods beside honest baselines, judge all by the same measures, and record it.
 
-    A method that fails is a row that says why; the others go on. With ``output``, each run is
-    kept when it is over, so a comparison that was stopped goes on where it was, and one with
-    another method added runs only that.
+    A method that fails, or does not take such data, is a row that says why; the others go on.
+    With ``output``, each run is kept when it is over, so a comparison that was stopped goes on
+    where it was, and one with another method added runs only that.
 
     Args:
         dataset: Paired modalities with labels and splits. Without a split, rows are divided by
@@ -61,11 +61,11 @@ def compare(
     Returns:
         A record of JSON values for :func:`triptych.report.render`: ``title``, ``created``,
         ``data``, ``versions``, ``settings``, ``seeds``, ``columns`` and ``rows``, one for each
-        method, with ``status``, ``why``, ``params``, ``values`` by column, ``warnings`` and
-        ``extras`` of the first seed.
+        method, with ``status`` (``"ok"``, ``"failed"``, ``"unsuited"``), ``why``, ``params``,
+        ``values`` by column, ``warnings`` and ``extras`` of the first seed.
 
     Raises:
-        DataError: Data that nothing can be learnt from.
+        DataError: Data that nothing can be learnt from, or one modality alone.
         ParameterError: An unknown method, parameter, label or split.
         FileError: ``output`` cannot be written.
 
@@ -81,6 +81,10 @@ def compare(
     data = dataset if isinstance(dataset, Dataset) else Dataset(Modalities(dataset))
     parts, split = divided(data, split, label)
     planned = jobs(methods, training or {}, params or {}, len(data.X.names))
+    if len(data.X.names) < 2:
+        whys = [unsuited(job, parts) for job in planned if job.panel != "baseline"]
+        if whys and all(whys):
+            raise ModalityError(f"nothing to compare: {whys[0]}")
     folder = None if output is None else Path(output) / "runs"
     if folder is not None:
         _try(folder)
@@ -209,11 +213,12 @@ def _row(job: Job, results: Sequence[Mapping[str, Any]], keys: Sequence[str]) ->
     """One method over its seeds."""
     good = [result for result in results if result["status"] == "ok"]
     bad = [f"seed {r['seed']}: {r['why']}" for r in results if r["status"] != "ok"]
-    why = "; ".join(bad) if len(results) > 1 else "".join(r["why"] or "" for r in results)
+    same = results[0]["status"] == "unsuited"  # whatever the seed
+    why = "; ".join(bad) if len(results) > 1 and not same else results[0]["why"]
     return {
         "name": job.name,
         "panel": job.panel,
-        "status": "ok" if good else "failed",
+        "status": "ok" if good else results[0]["status"],
         "why": why or None,
         "params": job.params,
         "values": {key: _over_seeds([r["values"][key] for r in good]) for key in keys}

@@ -35,8 +35,9 @@ class Step:
         seed: Its seed.
         done: Runs that are over.
         total: Runs in all.
-        status: ``"started"``, ``"finished"``, ``"kept"`` (from before) or ``"failed"``.
-        why: Why it failed.
+        status: ``"started"``, ``"finished"``, ``"kept"`` (from before), ``"failed"``, or
+            ``"unsuited"`` (the method does not take data like these, so it was not tried).
+        why: Why it failed or was not tried.
     """
 
     name: str
@@ -119,6 +120,9 @@ def run(
         ``status``, ``why``, ``values``, ``extras``, ``warnings``, and ``kept``: whether it is
         from before. A failure is not kept on disk, so that the next call tries again.
     """
+    if why := unsuited(job, parts):
+        nothing: dict[str, Any] = {"values": {}, "extras": {}, "warnings": []}
+        return {"status": "unsuited", "why": why, **nothing, "kept": False}
     place = None if folder is None else folder / _file_name(job, parts, seed, show)
     if resume and place is not None and (found := read_result(place)) is not None:
         return {**found, "kept": True}
@@ -134,6 +138,15 @@ def run(
     if place is not None and result["status"] == "ok":
         write_text(place, json.dumps({"format": FORMAT, **result}))
     return {**result, "kept": False}
+
+
+def unsuited(job: Job, parts: Parts) -> str:
+    """Why a method by its own declaration does not take such data; ``""`` if it does."""
+    able = job.model.capabilities
+    why = able.refusal(parts.train.X)
+    if not why and able.needs_labels and parts.label is None:
+        why = "needs labels; the data have none that can be learnt."
+    return why and f"{type(job.model).__name__} {why}"
 
 
 def _fit_and_judge(job: Job, parts: Parts, seed: int, show: bool) -> dict[str, Any]:

@@ -63,6 +63,20 @@ class Capabilities:
     streams: bool = False
     distributes: bool = False
 
+    def refusal(self, data: Modalities) -> str:
+        """Why modalities of this number and these kinds cannot be fitted; ``""`` if they can."""
+        names = list(data.names)
+        if len(names) < self.min_modalities:
+            return f"needs at least {self.min_modalities} modalities; got {names}."
+        if self.max_modalities is not None and len(names) > self.max_modalities:
+            most = f"takes at most {self.max_modalities} modalities; got {names}."
+            return f"{most} Choose some with X.select(...)."
+        for name in names:
+            form = data.kind(name).form
+            if form not in self.kinds:
+                return f"takes {', '.join(self.kinds)}; modality {name!r} is {form}."
+        return ""
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for tables."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -207,23 +221,11 @@ class Method(BaseEstimator):
     def _gate_fit(self, X: Data) -> Modalities:
         data = as_modalities(X, look=not self._looks_in_fit)
         name, able = type(self).__name__, self.capabilities
-        if len(data.names) < able.min_modalities:
-            raise ModalityError(
-                f"{name} needs at least {able.min_modalities} modalities; got {list(data.names)}."
-            )
-        if able.max_modalities is not None and len(data.names) > able.max_modalities:
-            raise ModalityError(
-                f"{name} takes at most {able.max_modalities} modalities; got "
-                f"{list(data.names)}. Choose some with X.select(...)."
-            )
+        if why := able.refusal(data):
+            raise ModalityError(f"{name} {why}")
         if len(data) < 2:
             raise DataError(f"{name} needs at least 2 rows to learn from; got {len(data)}.")
         for modality in data.names:
-            form = data.kind(modality).form
-            if form not in able.kinds:
-                raise ModalityError(
-                    f"{name} takes {', '.join(able.kinds)}; modality {modality!r} is {form}."
-                )
             if not data.present[modality].any():
                 raise DataError(f"modality {modality!r} is absent in all {len(data)} rows.")
         if not able.missing_at_fit:

@@ -32,12 +32,12 @@ _QUANTITIES = {"s", "ms", "min", "h", "MiB", "GiB", "MB", "GB", "%"}
 def lead_of(summary: Summary, data: Mapping[str, Any]) -> str:
     """The paragraph at the head of the page."""
     ran = [row for row in summary.methods if not row.failed]
-    failed = [row.name for row in summary.methods if row.failed]
+    failed = [row.name for row in summary.methods if row.failed and not row.unsuited]
+    unsuited = [row.name for row in summary.methods if row.unsuited]
     sentences = [_setting(summary, data, len(ran))]
     if summary.methods and not ran:
-        sentences.append(
-            "Every method failed, so there is nothing to compare; each says why below."
-        )
+        what = "Every method failed" if not unsuited else "No method could be judged"
+        sentences.append(f"{what}, so there is nothing to compare; each says why below.")
         return " ".join(sentences)
     wins: dict[str, list[str]] = {}
     close: dict[str, list[str]] = {}
@@ -61,6 +61,9 @@ def lead_of(summary: Summary, data: Mapping[str, Any]) -> str:
         sentences.append(f"At {listed(what)}, mind {who}: {pair} clearly beaten by any method.")
     if failed:
         sentences.append(f"{listed(failed)} failed and {_are(failed)} not judged.")
+    if unsuited:
+        do = "does" if len(unsuited) == 1 else "do"
+        sentences.append(f"{listed(unsuited)} {do} not take such data; the table says why.")
     return " ".join(sentences)
 
 
@@ -168,8 +171,9 @@ def _contest(summary: Summary, group: Group, verdict: _Verdict) -> str:
         if silent:
             sentences.append(f"Only {best.name} has a value here; the notes say why.")
     elif len(verdict.close) > 1:
+        near = "within the spread" if summary.seeds > 1 else "equal"
         others = [f"{r.name} ({said(r.cells[at], unit)})" for r in verdict.close[1:]]
-        sentences.append(f"Too close to call: {listed(others)} {_are(others)} within the spread.")
+        sentences.append(f"Too close to call: {listed(others)} {_are(others)} {near}.")
     else:
         second = verdict.behind[0]
         clear = summary.seeds > 1

@@ -104,7 +104,8 @@ def _shown_unit(unit: str) -> str:
 def _row(
     record: Mapping[str, Any], i: int, columns: Sequence[Column], notes: dict[str, int]
 ) -> Row:
-    failed = record.get("status") == "failed"
+    unsuited = record.get("status") == "unsuited"
+    failed = unsuited or record.get("status") == "failed"
     values = record.get("values") or {}
     cells = [
         Cell("\N{EN DASH}") if failed else _cell(values.get(column.key), column, notes)
@@ -114,6 +115,7 @@ def _row(
         name=str(record["name"]),
         panel=str(record.get("panel") or ""),
         failed=failed,
+        unsuited=unsuited,
         why=str(record.get("why") or ("no reason was recorded" if failed else "")),
         params=tuple((str(k), as_words(v)) for k, v in (record.get("params") or {}).items()),
         cells=tuple(cells),

@@ -54,7 +54,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One method or baseline; ``cells`` stand in the order of the summary's columns."""
+    """One method or baseline; ``cells`` stand in the order of the summary's columns.
+
+    ``failed`` rows have no values; of these, ``unsuited`` ones do not take such data and were not
+    tried.
+    """
 
     name: str
     panel: str
@@ -64,6 +68,12 @@ class Row:
     cells: tuple[Cell, ...]
     exhibits: Exhibits
     anchor: str
+    unsuited: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """Why there are no values, in two words; ``""`` where there are."""
+        return "not tried" if self.unsuited else "failed" if self.failed else ""
 
     @property
     def baseline(self) -> bool:

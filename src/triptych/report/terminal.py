@@ -43,13 +43,13 @@ def text_table(summary: Summary, group: str | None = None) -> TextTable:
     for row in summary.rows:
         cells = [_text(row.cells[i]) for i in kept]
         if row.failed and cells:
-            cells[0] = "failed"
+            cells[0] = row.verdict
         rows.append((row.name, *cells))
     used = {row.cells[i].mark for row in summary.rows for i in kept}
     notes = [f"{MARKS[mark]} {meaning}" for mark, meaning in LEGEND if mark in used]
     cited = {row.cells[i].note for row in summary.rows for i in kept}
     notes += [f"[{n}] {why}" for n, why in enumerate(summary.notes, start=1) if n in cited]
-    notes += [f"{row.name} failed: {row.why}" for row in summary.rows if row.failed]
+    notes += [f"{row.name} {row.verdict}: {row.why}" for row in summary.rows if row.failed]
     return TextTable(tuple(header), tuple(rows), tuple(notes))
 
 
