@@ -52,13 +52,13 @@ def lead_of(summary: Summary, data: Mapping[str, Any]) -> str:
             told.setdefault(listed(verdict.leaders), []).append(doing)
         if verdict.unbeaten:
             unbeaten.setdefault(listed([row.name for row in verdict.unbeaten]), []).append(doing)
-    for who, what in wins.items():
-        sentences.append(f"{who} is best at {listed(what)}.")
-    for who, what in close.items():
-        sentences.append(f"At {listed(what)}, {who} are too close to call.")
-    for who, what in unbeaten.items():
+    for who, doings in wins.items():
+        sentences.append(f"{who} is best at {listed(doings)}.")
+    for who, doings in close.items():
+        sentences.append(f"At {listed(doings)}, {who} are too close to call.")
+    for who, doings in unbeaten.items():
         pair = "none of these baselines is" if " and " in who else "that baseline is not"
-        sentences.append(f"At {listed(what)}, mind {who}: {pair} clearly beaten by any method.")
+        sentences.append(f"At {listed(doings)}, mind {who}: {pair} clearly beaten by any method.")
     if failed:
         sentences.append(f"{listed(failed)} failed and {_are(failed)} not judged.")
     if unsuited:
