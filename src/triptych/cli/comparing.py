@@ -100,6 +100,8 @@ def compare(
         faces = QUICK_FACES
     dataset = read_data(data, modality, label, faces)
     names = [name.strip() for name in methods.split(",") if name.strip()] if methods else None
+    if names == []:
+        raise ParameterError(f"--methods: expected names with commas between, got {methods!r}.")
     chosen = _chosen(names or (QUICK_METHODS if quick else None))
     params = _params(chosen, parse_settings(settings), quick)
     shown = console(err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 from collections.abc import Sequence
@@ -361,7 +362,8 @@ def _query_value(method: Any, dataset: Dataset, name: str, text: str) -> Any:
         return _picture(text, kind.shape)
     numbers = parse_value(f"[{text}]")
     if kind.form == "vector" and isinstance(numbers, list) and len(numbers) == kind.shape[0]:
-        return np.asarray(numbers, dtype=np.float64)
+        with contextlib.suppress(TypeError, ValueError):  # words among the numbers
+            return np.asarray(numbers, dtype=np.float64)
     raise ParameterError(
         f"--query: {name!r} is {kind}; expected its numbers with commas between, or @row; "
         f"got {text!r}."
