@@ -60,7 +60,7 @@ class VectorValues(SquaredErrorDecoder):
     def forward(self, code: Tensor) -> Tensor:
         """Values (b, p) or (b, c, h, w)."""
         values: Tensor = self.layers(code)
-        return values.unflatten(1, self.shape)
+        return values.reshape(len(code), *self.shape)
 
 
 class ImageValues(SquaredErrorDecoder):
