@@ -195,7 +195,7 @@ def shared_private(fits: Fits) -> None:
 
 
 # Epochs that each protocol takes unless told otherwise.
-EPOCHS = {"clip": 24, "clip-quick": 8, "autoencoder": 8, "shared-private": 12}
+EPOCHS = {"clip": 24, "clip-quick": 6, "autoencoder": 8, "shared-private": 12}
 
 
 def main() -> None:
