@@ -56,7 +56,6 @@ class PairLoss(DeepMethod, Coordination):
     n_components: int
     anchor: str | None
     _on_sphere = True  # whether codes have unit length
-    _needs_negatives = True
     _bounds_information = False
 
     # -- what a method writes --------------------------------------------------------------
@@ -88,9 +87,8 @@ class PairLoss(DeepMethod, Coordination):
                 f"anchor: expected a modality, one of {list(X.names)}, or None for all pairs; "
                 f"got {self.anchor!r}."
             )
-        if self._needs_negatives:
-            for name in X.names:
-                _refuse_one_content(type(self).__name__, X, name)
+        for name in X.names:
+            _refuse_one_content(type(self).__name__, X, name)
         super()._fit(X, y, validation)
 
     def _build(self, kinds: Mapping[str, Kind]) -> nn.Module:
@@ -182,13 +180,13 @@ class Tempered(Contrastive):
 
 
 def _refuse_one_content(method: str, X: Modalities, name: str) -> None:
-    """Refuse a modality that is the same in all rows: no partner could be told from another."""
+    """Refuse a modality that is the same in all rows: its codes could only be all the same."""
     at = np.flatnonzero(X.present[name])
     for rows in (at[:64], at):
         ids = content_ids(X[rows][name], np.ones(len(rows), dtype=bool))
         if len(np.unique(ids)) > 1:
             return
     raise DataError(
-        f"{method} tells partners from other rows, but all {len(at)} rows of modality {name!r} "
-        "have the same content."
+        f"{method} learns codes that differ from row to row, but all {len(at)} rows of modality "
+        f"{name!r} have the same content."
     )
