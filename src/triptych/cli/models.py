@@ -31,6 +31,7 @@ from triptych.cli.ground import (
     parse_value,
     read_data,
 )
+from triptych.cli.naming import name_by_text
 from triptych.errors import FileError, ModalityError, ParameterError
 
 if TYPE_CHECKING:
@@ -158,6 +159,29 @@ def evaluate(
     model: Model,
     data: Data,
     label: Label = None,
+    zero_shot: Annotated[
+        str | None,
+        typer.Option(
+            "--zero-shot",
+            metavar="LABEL",
+            help="Instead, name the class of test rows by the text that lies nearest.",
+        ),
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--template",
+            metavar="TEXT",
+            help="With --zero-shot, what is said of a class, '{}' being its name: 'a letter of "
+            "{}'. Repeat for more, which are averaged; the name alone if left out.",
+        ),
+    ] = None,
+    given: Annotated[
+        str | None,
+        typer.Option(
+            "--given", metavar="NAME", help="With --zero-shot, the modality that is looked at."
+        ),
+    ] = None,
     split: Split = None,
     modality: Modality = None,
     faces: Faces = None,
@@ -170,6 +194,7 @@ def evaluate(
     not be rows that the model has learnt from.
 
     Example: triptych evaluate model glyphs --label script
+    Example: triptych evaluate model glyphs --zero-shot script --template "{} LETTER"
     """
     from rich.table import Table
     from rich.text import Text
@@ -179,9 +204,15 @@ def evaluate(
     from triptych.evaluation import columns
     from triptych.evaluation import evaluate as judge
 
+    if zero_shot is None and (template or given):
+        raise ParameterError("--template and --given say nothing without --zero-shot.")
     method = load(model)
-    dataset = read_data(data, modality, label, faces)
+    named = [*(label or ()), *([zero_shot] if zero_shot else ())]
+    dataset = read_data(data, modality, list(dict.fromkeys(named)) or None, faces)
     parts, _ = divided(dataset, split, label[0] if label else None)
+    if zero_shot is not None:
+        name_by_text(method, dataset, parts.test, zero_shot, template or ["{}"], given, as_json)
+        return
     values = judge(method, parts.train, parts.test, label=parts.label)
     if as_json:
         emit(values)

@@ -15,6 +15,7 @@ from triptych.report.exhibits import Exhibits
 GROUPS = {
     "probe": "Reading labels from the codes",
     "retrieval": "Finding the partner",
+    "zero-shot": "Naming classes by words alone",
     "reconstruction": "Rebuilding what is absent",
     "leakage": "Leakage between parts",
     "missing": "When modalities are missing",
