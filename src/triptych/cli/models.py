@@ -225,6 +225,13 @@ def evaluate(
             table.add_row(*(Text(str(cell)) for cell in cells))
     out = console()
     out.print(table)
+    for name, about in getattr(method, "gate_statistics_", {}).items():
+        mean, shut = float(about["mean"].mean()), 100 * float(about["saturated"])
+        out.print(
+            f"gates of {name}: {mean:.3f} open on average, {shut:.0f} % of them nearly shut or "
+            "fully open, over the rows learnt from",
+            markup=False,
+        )
     silent = dict.fromkeys(value["why"] for value in values.values() if "why" in value)
     for why in silent:
         out.print(f"left out: {why}", markup=False)

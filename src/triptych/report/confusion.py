@@ -11,7 +11,6 @@ from triptych.report.figures import _STYLE, FAINT, INK, Picture, _canvas, _pictu
 from triptych.report.numbers import count, show
 
 MOST_CLASSES = 16
-_OTHERS = "others"
 
 
 def confusion_map(naming: Naming, name: str) -> Picture | None:
@@ -21,30 +20,32 @@ def confusion_map(naming: Naming, name: str) -> Picture | None:
     """
     if not naming.classes:
         return None
-    classes, counts = _gathered(naming)
+    classes, counts, rest = _gathered(naming)
     asked = counts.sum(axis=1, keepdims=True)
     shares = counts / np.where(asked > 0, asked, 1)
-    k = len(classes)
+    k = len(shares)
     with matplotlib.rc_context(_STYLE):
         side = 1.9 + 0.19 * k
         fig, ax = _canvas(4.6, max(2.6, side))
         ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         words = [_short(word, 16) for word in classes]
+        words += [f"{rest} more"] if rest else []
         ax.set_xticks(range(k), words, rotation=90 if k > 5 else 0)
         ax.set_yticks(range(k), words)
         size = 9.5 if k <= 8 else 8
         for text in (*ax.get_xticklabels(), *ax.get_yticklabels()):
             text.set(parse_math=False, color=INK, fontsize=size)
-        if k <= MOST_CLASSES:
-            for i, j in zip(*np.nonzero(shares >= 0.1), strict=True):
-                shade = "white" if shares[i, j] > 0.55 else INK
-                figure = f"{100 * shares[i, j]:.0f}"
-                ax.text(j, i, figure, ha="center", va="center", color=shade, fontsize=size - 2)
+        for i, j in zip(*np.nonzero(shares >= 0.1), strict=True):
+            shade = "white" if shares[i, j] > 0.55 else INK
+            figure = f"{100 * shares[i, j]:.0f}"
+            ax.text(j, i, figure, ha="center", va="center", color=shade, fontsize=size - 2)
         ax.tick_params(length=0)
         ax.spines[:].set(visible=True, color=FAINT)
         ax.set_xlabel("class given (% of the row)")
         ax.set_ylabel("true class")
-        tops = "".join(f", among the first {depth} {show(v)}" for depth, v in naming.top if depth > 1)
+        tops = "".join(
+            f", among the first {depth} {show(v)}" for depth, v in naming.top if depth > 1
+        )
         alt = (
             f"Zero-shot by {name}: {naming.label} of {count(naming.rows, 'row')} from "
             f"{naming.modality}, named by {naming.text}: accuracy {show(naming.accuracy)}{tops}, "
@@ -54,8 +55,8 @@ def confusion_map(naming: Naming, name: str) -> Picture | None:
         return _picture(fig, alt, _short(title, 60))
 
 
-def _gathered(naming: Naming) -> tuple[list[str], NDArray[np.float64]]:
-    """Classes that test rows have, the most frequent first; the rest in one."""
+def _gathered(naming: Naming) -> tuple[list[str], NDArray[np.float64], int]:
+    """Classes that rows have, the most frequent first; the others, so many, in a last one."""
     counts = np.array(naming.confusion, dtype=float)  # (k, k)
     asked = counts.sum(axis=1)
     order = [int(i) for i in np.argsort(-asked, kind="stable") if asked[i] > 0]
@@ -64,19 +65,18 @@ def _gathered(naming: Naming) -> tuple[list[str], NDArray[np.float64]]:
     names = [naming.classes[i] for i in kept]
     out = counts[np.ix_(kept, kept)]
     if counts[rest].sum() > 0 or counts[np.ix_(kept, rest)].sum() > 0:
-        # A rare class that was taken for another rare one counts as right nowhere.
         column = counts[np.ix_(kept, rest)].sum(axis=1, keepdims=True)
         row = counts[np.ix_(rest, kept)].sum(axis=0)
         corner = counts[np.ix_(rest, rest)].sum()
         out = np.block([[out, column], [row[None], np.array([[corner]])]])
-        names = [*names, _OTHERS]
-    return names, out
+        return names, out, len(rest)
+    return names, out, 0
 
 
 def _told(classes: list[str], shares: NDArray[np.float64]) -> str:
     own = shares.diagonal()
-    named = [i for i, word in enumerate(classes) if word != _OTHERS]
-    best, worst = max(named, key=lambda i: own[i]), min(named, key=lambda i: own[i])
+    places = range(len(classes))
+    best, worst = max(places, key=lambda i: own[i]), min(places, key=lambda i: own[i])
     return (
         f"Best {classes[best]} ({show(own[best])}), worst {classes[worst]} ({show(own[worst])})."
     )

@@ -13,7 +13,7 @@ from triptych.report.exhibits import Gate
 from triptych.report.figures import _STYLE, FAINT, INK, MUTED, PALETTE, Picture, _picture, _short
 from triptych.report.numbers import show
 
-BINS = 10
+BINS = 20
 FEW = 12  # gates that are drawn one by one
 
 
