@@ -12,7 +12,8 @@ from triptych.nn.recipes import MLP
 from triptych.report.confusion import MOST_CLASSES, _gathered, confusion_map
 from triptych.report.exhibits import read_exhibits
 from triptych.report.gates import gate_bars
-from triptych.report.page import _section
+from triptych.report.page import _section, html
+from triptych.report.summary import summarise
 from triptych.report.table import Row
 
 
@@ -107,3 +108,10 @@ def test_a_fitted_method_shows_both():
     titles = [picture.title for picture in _section(row).pictures]
     assert "How much the gates let pass" in titles
     assert any(title.startswith("colour from x, by words alone") for title in titles)
+
+
+def test_what_a_method_warned_of_stands_beside_it(comparison):
+    comparison["rows"][0]["warnings"] = ["DegenerateDataWarning: fitted without <them>"]
+    summary = summarise(comparison)
+    assert summary.rows[0].warnings == ("DegenerateDataWarning: fitted without <them>",)
+    assert "<li>DegenerateDataWarning: fitted without &lt;them&gt;</li>" in html(summary)
