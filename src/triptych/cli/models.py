@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -64,9 +65,11 @@ def fit(
 
     It learns from the training rows of the split and watches the validation rows; data without
     a split are used whole. A deep method stopped with Ctrl-C goes on when the same command is
-    given again.
+    given again. Started by torchrun or accelerate launch, its processes share each batch, and
+    the first one writes the model.
 
     Example: triptych fit glyphs --method CLIP --output model --set training__epochs=20
+    Example: torchrun --nproc_per_node=2 -m triptych fit glyphs --method CLIP --output model
     """
     from triptych import catalog
 
@@ -95,6 +98,8 @@ def fit(
     except KeyboardInterrupt:
         more = f"The same command goes on from {checkpoint}." if checkpoint.exists() else ""
         raise KeyboardInterrupt(more) from None
+    if os.environ.get("RANK", "0") != "0":
+        return  # every process has learnt the same; the first one writes it
     if resumable:
         # Where it was trained is no part of the model, and the file would not be there.
         model.set_params(training__checkpoint=None, training__progress=False)
