@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from triptych.cli.ground import (
     parse_value,
     read_data,
 )
+from triptych.cli.naming import name_by_text
 from triptych.errors import FileError, ModalityError, ParameterError
 
 if TYPE_CHECKING:
@@ -63,9 +65,11 @@ def fit(
 
     It learns from the training rows of the split and watches the validation rows; data without
     a split are used whole. A deep method stopped with Ctrl-C goes on when the same command is
-    given again.
+    given again. Started by torchrun or accelerate launch, its processes share each batch, and
+    the first one writes the model.
 
     Example: triptych fit glyphs --method CLIP --output model --set training__epochs=20
+    Example: torchrun --nproc_per_node=2 -m triptych fit glyphs --method CLIP --output model
     """
     from triptych import catalog
 
@@ -94,6 +98,8 @@ def fit(
     except KeyboardInterrupt:
         more = f"The same command goes on from {checkpoint}." if checkpoint.exists() else ""
         raise KeyboardInterrupt(more) from None
+    if os.environ.get("RANK", "0") != "0":
+        return  # every process has learnt the same; the first one writes it
     if resumable:
         # Where it was trained is no part of the model, and the file would not be there.
         model.set_params(training__checkpoint=None, training__progress=False)
@@ -158,6 +164,29 @@ def evaluate(
     model: Model,
     data: Data,
     label: Label = None,
+    zero_shot: Annotated[
+        str | None,
+        typer.Option(
+            "--zero-shot",
+            metavar="LABEL",
+            help="Instead, name the class of test rows by the text that lies nearest.",
+        ),
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--template",
+            metavar="TEXT",
+            help="With --zero-shot, what is said of a class, '{}' being its name: 'a letter of "
+            "{}'. Repeat for more, which are averaged; the name alone if left out.",
+        ),
+    ] = None,
+    given: Annotated[
+        str | None,
+        typer.Option(
+            "--given", metavar="NAME", help="With --zero-shot, the modality that is looked at."
+        ),
+    ] = None,
     split: Split = None,
     modality: Modality = None,
     faces: Faces = None,
@@ -170,6 +199,7 @@ def evaluate(
     not be rows that the model has learnt from.
 
     Example: triptych evaluate model glyphs --label script
+    Example: triptych evaluate model glyphs --zero-shot script --template "{} LETTER"
     """
     from rich.table import Table
     from rich.text import Text
@@ -179,9 +209,15 @@ def evaluate(
     from triptych.evaluation import columns
     from triptych.evaluation import evaluate as judge
 
+    if zero_shot is None and (template or given):
+        raise ParameterError("--template and --given say nothing without --zero-shot.")
     method = load(model)
-    dataset = read_data(data, modality, label, faces)
+    named = [*(label or ()), *([zero_shot] if zero_shot else ())]
+    dataset = read_data(data, modality, list(dict.fromkeys(named)) or None, faces)
     parts, _ = divided(dataset, split, label[0] if label else None)
+    if zero_shot is not None:
+        name_by_text(method, dataset, parts.test, zero_shot, template or ["{}"], given, as_json)
+        return
     values = judge(method, parts.train, parts.test, label=parts.label)
     if as_json:
         emit(values)
@@ -194,6 +230,13 @@ def evaluate(
             table.add_row(*(Text(str(cell)) for cell in cells))
     out = console()
     out.print(table)
+    for name, about in getattr(method, "gate_statistics_", {}).items():
+        mean, shut = float(about["mean"].mean()), 100 * float(about["saturated"])
+        out.print(
+            f"gates of {name}: {mean:.3f} open on average, {shut:.0f} % of them nearly shut or "
+            "fully open, over the rows learnt from",
+            markup=False,
+        )
     silent = dict.fromkeys(value["why"] for value in values.values() if "why" in value)
     for why in silent:
         out.print(f"left out: {why}", markup=False)

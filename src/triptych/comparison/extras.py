@@ -16,8 +16,10 @@ from triptych.arrays import is_sparse
 from triptych.dataset import Dataset
 from triptych.errors import CapabilityError, DataError
 from triptych.evaluation.codes import comparable, read_codes, usable_rows
+from triptych.evaluation.columns import has_class_names, named_by_text
 from triptych.evaluation.evaluate import curve_of
 from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
+from triptych.evaluation.zero_shot import TEMPLATES, zero_shot_of_label
 from triptych.modalities import Modalities
 from triptych.neighbours import nearest
 from triptych.seeding import generator
@@ -70,6 +72,8 @@ def gather(
         "map": lambda: _map(model, data, label),
         "missing": lambda: _missing(values),
         "kept": lambda: _kept(model, data, label),
+        "zero_shot": lambda: _zero_shots(model, train, test, label),
+        "gates": lambda: _gates(model),
     }
     extras, troubles = {}, []
     for name, make in makers.items():
@@ -270,6 +274,46 @@ def _map(model: Any, data: Dataset, label: str | None) -> dict[str, Any]:
     if label is not None and label in data.labels:
         names = [str(v) for v in np.asarray(data.labels[label])[rows]]
     return {"xy": [[float(f"{v:.4g}") for v in point] for point in xy], "labels": names}
+
+
+def _zero_shots(
+    model: Any, train: Dataset | None, test: Dataset, label: str | None
+) -> list[dict[str, Any]]:
+    """What was taken for what where classes are named by their words, by modality."""
+    if train is None or label is None or not has_class_names(train.labels[label]):
+        return []
+    out = []
+    for modality in named_by_text(test):
+        if modality not in model.names_in_:
+            continue
+        found = zero_shot_of_label(model, train, test, label, modality)
+        out.append(
+            {
+                "label": label,
+                "modality": modality,
+                "text": found.text,
+                "templates": list(TEMPLATES),
+                "classes": list(found.classes),
+                "confusion": found.confusion.tolist(),
+                "accuracy": found.accuracy,
+                "top": {str(k): share for k, share in found.top_k.items()},
+            }
+        )
+    return out
+
+
+def _gates(model: Any) -> dict[str, Any]:
+    """How open gates were over the training rows, for methods that have some."""
+    found: Mapping[str, Mapping[str, Any]] = getattr(model, "gate_statistics_", {})
+    return {
+        name: {
+            "mean": [float(f"{v:.4g}") for v in np.asarray(about["mean"]).ravel()],
+            "spread": [float(f"{v:.4g}") for v in np.asarray(about["spread"]).ravel()],
+            "saturated": float(about["saturated"]),
+            "form": str(getattr(model, "form", "elementwise")),
+        }
+        for name, about in found.items()
+    }
 
 
 def _kept(model: Any, data: Dataset, label: str | None) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from triptych.evaluation.reconstruction import reconstruct_absent, reconstructio
 from triptych.evaluation.resources import measure
 from triptych.evaluation.retrieval import Partners, first_rows, retrieval, same_partner
 from triptych.evaluation.robustness import drop_modalities, missing_curve
+from triptych.evaluation.zero_shot import ZeroShotScore, zero_shot
 from triptych.lazy import attribute
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "ConcatPCA",
     "Partners",
     "ShuffledPairs",
+    "ZeroShotScore",
     "alignment",
     "columns",
     "curve_of",
@@ -57,6 +59,7 @@ __all__ = [
     "retrieval",
     "same_partner",
     "uniformity",
+    "zero_shot",
 ]
 
 
