@@ -406,9 +406,36 @@ def test_a_penalty_does_not_hide_that_columns_depend_on_one_another(penalty):
             model.fit(copied)
     with pytest.raises(DataError, match="'a': its columns depend on one another"):
         CCA(solver="cholesky", **penalty).fit(copied)
-    # Beyond the rank, of which the randomised road knows only the most it can be.
-    wide = CCA(5, solver="randomized", random_state=0, **penalty).fit(copied)
-    assert np.isfinite(wide.loadings_["a"]).all() and np.isfinite(wide.weights_["a"]).all()
+    with pytest.raises(ParameterError, match=r"at most 3.*rank.*'a': 4, 'b': 3.*got 4"):
+        CCA(4, solver="randomized", random_state=0, **penalty).fit(copied)
+    leading = CCA(3, solver="randomized", random_state=0, **penalty).fit(copied)
+    assert leading.rank_ == svd.rank_
+    np.testing.assert_allclose(leading.correlations_, svd.correlations_, atol=1e-6)
+
+
+def test_the_randomised_road_knows_ranks_as_far_as_it_looks():
+    X = pair(80, 4, 3)
+    rng = np.random.default_rng(0)
+    wide = {"a": X["a"] @ rng.normal(size=(4, 30)), "b": rng.normal(size=(80, 40))}
+    wide["b"][:, :5] += wide["a"][:, :5]
+    model = CCA(2, ridge=0.1, solver="randomized", random_state=0).fit(wide)
+    assert model.rank_ == {"a": 4, "b": 40}
+    single = {m: (100 + v).astype(np.float32) for m, v in wide.items()}
+    assert CCA(2, ridge=0.1, solver="randomized", random_state=0).fit(single).rank_["a"] == 4
+    far = {**wide, "a": wide["a"] * 1e-120}
+    with pytest.raises(ParameterError, match=r"at most 4.*\{'a': 4, 'b': 15\}.*up to 15.*got 5"):
+        CCA(5, ridge=0.1, solver="randomized", random_state=0).fit(far)
+
+
+@pytest.mark.parametrize("how", [lambda X: X, lambda X: iter([X])])
+def test_one_pass_warns_of_rows_that_dwarf_all_others(how):
+    X = pair(500, 4, 3)
+    X["a"][17], X["b"][17] = 3e7, -2e7
+    with pytest.warns(DegenerateDataWarning, match="rows that dwarf all others.*error"):
+        model = CCA(solver="cholesky").fit(how(X))
+    exact = CCA(solver="svd").fit(X).correlations_
+    assert 1e-6 < model.error_bound_ and np.abs(model.correlations_ - exact).max() > 1e-9
+    np.testing.assert_allclose(CCA().fit(X).correlations_, exact, atol=1e-9)
 
 
 def test_a_stream_of_fewer_rows_than_columns_with_a_ridge():

@@ -10,10 +10,18 @@ from numpy.typing import ArrayLike
 
 from triptych.contracts.method import Coordination, Data
 from triptych.coordination import _reading, _roads
-from triptych.coordination._solution import Penalties, Solution, warn
+from triptych.coordination._solution import Penalties, Solution, warn, warn_if_blurred
 from triptych.errors import CapabilityError, DataError, ParameterError
 from triptych.features import fit_features
 from triptych.moments import Moments
+
+
+class UnsolvedDataError(DataError, AttributeError):
+    """Rows read in batches have no answer, so what is learnt from it is not there."""
+
+
+class UnsolvedParameterError(ParameterError, AttributeError):
+    """A parameter does not fit what was read in batches, so nothing is learnt from it."""
 
 
 class FromBatches(Coordination):
@@ -128,7 +136,13 @@ class FromBatches(Coordination):
     def __getattr__(self, name: str) -> Any:
         # After partial_fit, what is solved for is solved when first asked for.
         if name in self._solved and "moments_" in self.__dict__:
-            self._solve()
+            # Also an AttributeError, by which hasattr and getattr know that there is none.
+            try:
+                self._solve()
+            except DataError as error:
+                raise UnsolvedDataError(str(error)) from error
+            except ParameterError as error:
+                raise UnsolvedParameterError(str(error)) from error
             return self.__dict__[name]
         return super().__getattribute__(name)  # what was not there, or refused, says so itself
 
@@ -148,15 +162,25 @@ class FromBatches(Coordination):
         if found is None:
             found = take("eigen")
             assert found is not None
-            if found.error > 1e-6:
-                warn(
-                    f"CCA: columns that nearly depend on one another, and one pass over rows "
-                    f"leaves an error of the correlations of up to {found.error:.1g}; directions "
-                    "below it are left out. Fit data that can be read twice, or set a ridge."
-                )
+            _warn_of_unseen(found)
+        warn_if_blurred(found)
         self._learn(found)
 
     def _learnt(self) -> dict[str, Any]:
         if "moments_" in self.__dict__ and "correlations_" not in self.__dict__:
             self._solve()
         return super()._learnt()
+
+
+def _warn_of_unseen(found: Solution) -> None:
+    """Say what one pass cannot tell: whether directions that it leaves out are there."""
+    for name in found.names:
+        columns = int((~found.columns[name].constant).sum())
+        most, seen = min(columns, found.n - 1), found.bases[name].rank
+        if seen < most and found.penalties[name].none:
+            warn(
+                f"CCA: modality {name!r}: one pass over rows sees {seen} directions of {columns} "
+                "columns. Nothing is lost if the others depend on these; but columns that nearly "
+                "do, and rows that dwarf all others, look the same. Fit data that can be read "
+                "twice, rescale or leave out such rows, or set a ridge."
+            )

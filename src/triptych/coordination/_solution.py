@@ -16,6 +16,9 @@ from triptych.errors import DataError, DegenerateDataWarning
 from triptych.linalg import Array
 from triptych.moments import Columns, Moments
 
+# Error of the correlations from which on one pass over rows says so.
+BLURRED = 1e-6
+
 Gather = Callable[..., Moments]
 # The penalty of a modality, given its name and how its shrinkage is learnt if it must be.
 Penalties = Callable[[str, Callable[[], float]], Penalty]
@@ -124,6 +127,16 @@ def vary(name: str, columns: Columns, confounds: str | None = None) -> Columns:
     if columns.constant.all():
         raise DataError(f"modality {name!r}: every column is constant, so nothing correlates.")
     return columns
+
+
+def warn_if_blurred(found: Solution) -> None:
+    """Warn where moments of one pass leave the correlations an error beyond 1e-6."""
+    if found.solver in ("cholesky", "eigen") and found.error > BLURRED:
+        warn(
+            "CCA: columns that nearly depend on one another, or rows that dwarf all others, and "
+            f"one pass over rows leaves an error of the correlations of up to {found.error:.1g}. "
+            'Fit data that can be read twice with solver="auto", or set a ridge.'
+        )
 
 
 def warn(text: str) -> None:
