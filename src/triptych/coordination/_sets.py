@@ -8,11 +8,14 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from triptych.arrays import check_number, is_sparse
-from triptych.contracts.method import Coordination
-from triptych.coordination._sides import Sides, chunks, dense, read_sides
+from triptych.canonical.many import Orders, permutation_of_many
+from triptych.canonical.permutation import PermutationTest
+from triptych.contracts.linear import of_rows
+from triptych.contracts.method import Coordination, Data
+from triptych.coordination._sides import Sides, chunks, dense, read_bases, read_sides
 from triptych.errors import DataError, DegenerateDataWarning, ParameterError
 from triptych.features import Features, fit_features
 from triptych.linalg import fixed_signs, standardise
@@ -47,6 +50,10 @@ class LinearSets(Coordination):
                 check_number(f"{name}__{part}" if part else name, number, low=0, high=high)
 
     def _rows(self, X: Modalities) -> Modalities:
+        raise NotImplementedError
+
+    def _learns_from(self, X: Modalities) -> NDArray[np.bool_]:
+        """Which rows those are, (n,)."""
         raise NotImplementedError
 
     def _solve(self, sides: Sides, width: int, n: int) -> tuple[Array, dict[str, Array]]:
@@ -133,16 +140,57 @@ class LinearSets(Coordination):
     def _pairs(self, X: Modalities) -> Array:
         """Correlation of codes by pair of modalities and component; 0 where one is constant."""
         Z = self._transform(X)
-        found = []
-        for a, b in combinations(Z.names, 2):
-            both = Z.present[a] & Z.present[b]
-            if both.sum() < 2:
-                continue
-            A, B = standardise(Z[a][both]).values, standardise(Z[b][both]).values
-            found.append(np.clip((A * B).sum(axis=0) / (len(A) - 1), -1.0, 1.0))
-        if not found:
-            raise DataError("correlations need 2 rows that have the same two modalities.")
-        return np.array(found)
+        return pair_correlations({name: Z[name] for name in Z.names}, Z.present)
+
+    def permutation_test(
+        self,
+        X: Data,
+        n_permutations: int = 999,
+        random_state: int | None = 0,
+        groups: ArrayLike | None = None,
+        *,
+        exchange: str = "whole",
+        n_components: int | None = None,
+    ) -> PermutationTest:
+        """Test ``correlations_`` by permuting the rows of each modality among those that have it.
+
+        The method is solved again for every permutation, with its ridge and shrinkage; modalities
+        are decomposed once.
+
+        Args:
+            X: The modalities fitted, n rows. All columns are held in memory.
+            n_permutations: How many; the smallest p-value is 1 / (1 + n_permutations).
+            random_state: Seed of the permutations.
+            groups: Labels (n,) of rows that belong together.
+            exchange: ``"whole"`` groups of the same size change places, or rows ``"within"`` each.
+            n_components: Components tested; those of the method when left out.
+
+        Returns:
+            See :func:`~triptych.canonical.many.permutation_of_many`.
+        """
+        self._check_fitted()
+        data = self._gate(X, "permutation_test", every_modality=True)
+        rows, kept = self._rows(data), self._learns_from(data)
+        bases = read_bases(rows, self.features_)
+        ranks = {m: len(side.s) for m, side in bases.sides.items()}
+        own = len(self.correlations_) if n_components is None else n_components
+        check_number("n_components", own, low=1, high=sorted(ranks.values())[-2], integer=True)
+
+        def correlations(orders: Orders) -> Array:
+            moved = {m: U[orders[m]] for m, U in bases.rows.items()}
+            _, turns = self._solve(bases.paired(moved), own, len(rows))
+            codes = {m: moved[m] @ turns[m] for m in moved}
+            found: Array = np.mean(pair_correlations(codes, rows.present), axis=0)
+            return found
+
+        return permutation_of_many(
+            correlations,
+            rows.present,
+            n_permutations=n_permutations,
+            groups=None if groups is None else of_rows(groups, kept, "groups"),
+            exchange=exchange,
+            random_state=random_state,
+        )
 
     def _score(self, X: Modalities, y: Any) -> float:
         """Mean correlation of codes over pairs of modalities and components, in [-1, 1].
@@ -150,3 +198,27 @@ class LinearSets(Coordination):
         Each pair is judged on the rows that have both; a constant code counts as 0.
         """
         return float(self._pairs(X).mean())
+
+
+def pair_correlations(
+    codes: Mapping[str, Array], present: Mapping[str, NDArray[np.bool_]]
+) -> Array:
+    """Correlation of codes by pair of modalities and component, on the rows that have both.
+
+    Args:
+        codes: By modality, (n, d).
+        present: By modality, (n,).
+
+    Returns:
+        Shape (pairs, d), in [-1, 1]; 0 where a code is constant.
+    """
+    found = []
+    for a, b in combinations(codes, 2):
+        both = present[a] & present[b]
+        if both.sum() < 2:
+            continue
+        A, B = standardise(codes[a][both]).values, standardise(codes[b][both]).values
+        found.append(np.clip((A * B).sum(axis=0) / (len(A) - 1), -1.0, 1.0))
+    if not found:
+        raise DataError("correlations need 2 rows that have the same two modalities.")
+    return np.array(found)

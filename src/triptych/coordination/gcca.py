@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from triptych.contracts.method import Capabilities
 from triptych.coordination._sets import Array, LinearSets, PerModality
@@ -93,6 +94,10 @@ class GCCA(LinearSets):
                 f"{int((counts > 1).sum())}."
             )
         return X if (counts > 0).all() else X[counts > 0]
+
+    def _learns_from(self, X: Modalities) -> NDArray[np.bool_]:
+        some: NDArray[np.bool_] = present_counts(X) > 0
+        return some
 
     def _solve(self, sides: Sides, width: int, n: int) -> tuple[Array, dict[str, Array]]:
         from scipy.linalg import eigh

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from triptych.contracts.method import Capabilities
 from triptych.coordination._sets import Array, LinearSets, PerModality
@@ -87,13 +88,17 @@ class MCCA(LinearSets):
         self.shrinkage = shrinkage
 
     def _rows(self, X: Modalities) -> Modalities:
-        whole = np.all(np.stack(list(X.present.values())), axis=0)
+        whole = self._learns_from(X)
         if whole.sum() < 2:
             raise DataError(
                 f"MCCA needs 2 rows with all of {list(X.names)}; got {int(whole.sum())}. GCCA "
                 "learns from rows that lack some."
             )
         return X if whole.all() else X[whole]
+
+    def _learns_from(self, X: Modalities) -> NDArray[np.bool_]:
+        whole: NDArray[np.bool_] = np.all(np.stack(list(X.present.values())), axis=0)
+        return whole
 
     def _solve(self, sides: Sides, width: int, n: int) -> tuple[Array, dict[str, Array]]:
         from scipy.linalg import eigh
