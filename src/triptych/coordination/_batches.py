@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from numpy.typing import ArrayLike
 
@@ -13,6 +13,7 @@ from triptych.coordination import _reading, _roads
 from triptych.coordination._solution import Penalties, Solution, warn, warn_if_blurred
 from triptych.errors import CapabilityError, DataError, ParameterError
 from triptych.features import fit_features
+from triptych.modalities import Kind, Modalities
 from triptych.moments import Moments
 
 
@@ -24,20 +25,31 @@ class UnsolvedParameterError(ParameterError, AttributeError):
     """A parameter does not fit what was read in batches, so nothing is learnt from it."""
 
 
-class FromBatches(Coordination):
-    """A method of two modalities that needs only moments: ``fit`` of iterators, ``partial_fit``.
+class Mergeable(Protocol):
+    """Moments of some rows, which those of other rows join."""
 
-    It writes ``_solved`` (attributes that follow from moments), ``_penalty``, ``_check_names``
-    and ``_learn``.
+    def merged(self, other: Any) -> Any:
+        """Moments of the rows of both."""
+
+
+class FromBatches(Coordination):
+    """A method that needs only moments: ``fit`` of iterators, ``partial_fit``.
+
+    It writes ``_solved`` (attributes that follow from moments), ``_moments_of``, ``_check_names``
+    and ``_solve_moments``.
     """
 
     _solved: ClassVar[tuple[str, ...]] = ()
-    confounds: str | None
-    solver: str
-    moments_: Moments
-    _penalty: Penalties
+    moments_: Any
 
-    def _learn(self, found: Solution) -> None:
+    def _moments_of(
+        self, X: Data, kinds: Mapping[str, Kind] | None
+    ) -> tuple[Modalities, Mergeable]:
+        """A batch that goes on from others of these kinds, and its moments."""
+        raise NotImplementedError
+
+    def _solve_moments(self) -> None:
+        """Learn from ``moments_`` alone."""
         raise NotImplementedError
 
     def _check_names(self, names: tuple[str, ...]) -> None:
@@ -78,7 +90,7 @@ class FromBatches(Coordination):
                 self._read(batch, batches)
             if not batches:
                 raise DataError("fit: the iterator gave no batch.")
-            self._solve()
+            self._solve_moments()
         except Exception:
             for name in ("names_in_", "kinds_", "features_", "moments_", *self._solved):
                 self.__dict__.pop(name, None)
@@ -112,16 +124,9 @@ class FromBatches(Coordination):
     def _read(self, X: Data, batch: int | None) -> None:
         """Add the moments of a batch; a batch that is refused changes nothing."""
         self._check_parameters()
-        if self.solver not in ("auto", "cholesky"):
-            raise ParameterError(
-                f'solver: batches are read once, which "auto" and "cholesky" can; got '
-                f"{self.solver!r}."
-            )
         where = "" if batch is None else f"batch {batch}: "
         try:
-            data, found = _reading.batch_moments(
-                X, self.confounds, getattr(self, "kinds_", None), type(self).__name__
-            )
+            data, found = self._moments_of(X, getattr(self, "kinds_", None))
         except (DataError, CapabilityError) as error:
             raise type(error)(f"{where}{error}") from None
         before = self.__dict__.get("moments_")
@@ -138,7 +143,7 @@ class FromBatches(Coordination):
         if name in self._solved and "moments_" in self.__dict__:
             # Also an AttributeError, by which hasattr and getattr know that there is none.
             try:
-                self._solve()
+                self._solve_moments()
             except DataError as error:
                 raise UnsolvedDataError(str(error)) from error
             except ParameterError as error:
@@ -146,7 +151,37 @@ class FromBatches(Coordination):
             return self.__dict__[name]
         return super().__getattribute__(name)  # what was not there, or refused, says so itself
 
-    def _solve(self) -> None:
+    def _learnt(self) -> dict[str, Any]:
+        if "moments_" in self.__dict__ and "correlations_" not in self.__dict__:
+            self._solve_moments()
+        return super()._learnt()
+
+
+class PairFromBatches(FromBatches):
+    """A method of two modalities, and perhaps confounds, that are known by their moments.
+
+    It writes ``_solved``, ``_penalty``, ``_check_names`` and ``_learn``.
+    """
+
+    confounds: str | None
+    solver: str
+    moments_: Moments
+    _penalty: Penalties
+
+    def _learn(self, found: Solution) -> None:
+        raise NotImplementedError
+
+    def _moments_of(
+        self, X: Data, kinds: Mapping[str, Kind] | None
+    ) -> tuple[Modalities, Mergeable]:
+        if self.solver not in ("auto", "cholesky"):
+            raise ParameterError(
+                f'solver: batches are read once, which "auto" and "cholesky" can; got '
+                f"{self.solver!r}."
+            )
+        return _reading.batch_moments(X, self.confounds, kinds, type(self).__name__)
+
+    def _solve_moments(self) -> None:
         """From moments of batches alone."""
         moments = self.moments_
         if moments.n < 2:
@@ -165,11 +200,6 @@ class FromBatches(Coordination):
             _warn_of_unseen(found)
         warn_if_blurred(found)
         self._learn(found)
-
-    def _learnt(self) -> dict[str, Any]:
-        if "moments_" in self.__dict__ and "correlations_" not in self.__dict__:
-            self._solve()
-        return super()._learnt()
 
 
 def _warn_of_unseen(found: Solution) -> None:

@@ -13,7 +13,7 @@ from triptych.bases import Penalty
 from triptych.contracts.linear import CanonicalInference
 from triptych.contracts.method import Capabilities, Data
 from triptych.coordination import _reading
-from triptych.coordination._batches import FromBatches
+from triptych.coordination._batches import PairFromBatches
 from triptych.coordination._choice import SOLVERS, solve
 from triptych.coordination._solution import Solution, warn
 from triptych.errors import (
@@ -31,7 +31,7 @@ MOST = 1e150
 INFLATED = 0.8
 
 
-class CCA(CanonicalInference, FromBatches):
+class CCA(CanonicalInference, PairFromBatches):
     r"""Directions of two modalities whose projections correlate most.
 
     .. math:: \max_{A,B} \mathrm{tr}(A^T \Sigma_{12} B) \quad

@@ -49,13 +49,16 @@ class MCCA(LinearSets):
         rank_: Numerical rank by modality.
         n_samples_: Rows learnt from.
         features_: How each modality becomes columns.
+        moments_: Moments so far, after ``partial_fit`` or ``fit`` of an iterator.
 
     Rows in which a modality is absent are left out of ``fit``; :class:`GCCA` learns from them.
     Signs are those of :class:`CCA`: the largest absolute loading of a component is positive.
 
+    Batches of an iterator or of ``partial_fit`` are read once, and only their moments are kept.
+
     Warns:
         DegenerateDataWarning: The ranks of two modalities add up to their rows or more, without
-            ridge or shrinkage.
+            ridge or shrinkage; or one pass over batches cannot tell directions or correlations.
 
     References:
         Kettenring 1971, Biometrika 58 (SUMCOR); Nielsen 2002, IEEE Trans. Image Processing 11
@@ -74,7 +77,9 @@ class MCCA(LinearSets):
         missing_at_fit=True,
         missing_at_transform=True,
         one_modality_at_transform=True,
+        streams=True,
     )
+    _whole: ClassVar[bool] = True
 
     def __init__(
         self,
