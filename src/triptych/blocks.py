@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from triptych.arrays import is_sparse
 
 # A block of 4096 rows keeps BLAS busy; wide rows come in blocks of about this many numbers.
-BLOCK_ROWS, BLOCK_SIZE = 4096, 1 << 21
+BLOCK_ROWS, BLOCK_SIZE = 4096, 1 << 23
 PILOT_ROWS = 512
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from triptych.coordination import CCA
+from triptych.coordination import CCA, _solution
 from triptych.errors import (
     DataError,
     DegenerateDataWarning,
@@ -453,3 +453,36 @@ def test_confounds_that_leave_nothing_are_named(solver):
     X = pair(60, 3, 2)
     with pytest.raises(DataError, match="'a': nothing is left once the effect of 'c' is removed"):
         CCA(confounds="c", solver=solver).fit({**X, "c": X["a"] * 2 + 1})
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (80, 60), (60, 60)])
+def test_few_components_by_squares_are_those_by_singular_values(shape):
+    rng = np.random.default_rng(0)
+    U, V = (np.linalg.qr(rng.normal(size=(n, 60)))[0] for n in shape)
+    sizes = np.linspace(0.99, 0.05, 60)
+    K = U * sizes @ V.T
+    rho, (P, Q) = _solution._by_squares(K, 3)
+    np.testing.assert_allclose(rho, sizes, atol=1e-13)
+    for turn in (P, Q):
+        np.testing.assert_allclose(turn.T @ turn, np.eye(3), atol=1e-13)
+    np.testing.assert_allclose(np.diag(P.T @ K @ Q), sizes[:3], atol=1e-13)
+    # Squares of small values drown in rounding, and are not taken.
+    assert _solution._by_squares(U * np.geomspace(1, 1e-4, 60) @ V.T, 3) is None
+
+
+@pytest.mark.parametrize("mean", [0.0, 3.0, 1e6])
+def test_wide_data_of_any_mean_by_rows(mean):
+    X = {m: v + mean for m, v in pair(50, 1300, 1100).items()}  # more than one strip
+    few, whole = (CCA(d, ridge=0.4, solver="dual").fit(X) for d in (2, None))
+    svd = CCA(2, ridge=0.4, solver="svd").fit(X)
+    tolerance = 1e-10 if mean < 10 else 1e-8  # a mean of 1e6 leaves 10 digits of the numbers
+    for model in (few, whole):
+        np.testing.assert_allclose(
+            model.all_correlations_[:49], svd.all_correlations_[:49], atol=tolerance
+        )
+    for name in "ab":
+        scale = np.abs(svd.weights_[name]).max()
+        np.testing.assert_allclose(
+            few.weights_[name], svd.weights_[name], atol=100 * tolerance * scale
+        )
+        np.testing.assert_allclose(few.loadings_[name], svd.loadings_[name], atol=100 * tolerance)
