@@ -34,6 +34,8 @@ LEVEL = 0.95
 # Components and rows of a permutation test that takes seconds: with many columns each of the
 # permutations decomposes a matrix of rows by rows.
 TESTED, TESTED_ROWS, WIDE, WIDE_ROWS = 10, 2000, 300, 300
+# Columns up to which EM is run again for every permutation.
+LEARNT_AGAIN = 150
 KEPT_ROWS = 5000
 
 
@@ -169,12 +171,15 @@ def _null(model: Any, train: Dataset) -> dict[str, Any]:
     """
     if not _correlations(model) or not hasattr(model, "permutation_test"):
         return {}
+    if getattr(model, "n_iter_", 0) and sum(model.rank_.values()) > LEARNT_AGAIN:
+        return {}
     X = train.X.select(*(m for m in train.X.names if m in model.names_in_))
     whole = np.all(list(X.present.values()), axis=0)
     rows = first_rows(train.groups, whole)
     weights = getattr(model, "weights_", None)
     wide = weights is None or sum(len(part) for part in weights.values()) > WIDE
-    some = _draw(rows, WIDE_ROWS if wide else TESTED_ROWS, "null")
+    # All modalities together make the matrix that is decomposed.
+    some = _draw(rows, 2 * WIDE_ROWS // len(X.names) if wide else TESTED_ROWS, "null")
     asked: dict[str, Any] = {"n_permutations": PERMUTATIONS, "random_state": 0}
     if "n_components" in signature(model.permutation_test).parameters:
         asked["n_components"] = min(TESTED, len(_correlations(model)))
@@ -186,7 +191,9 @@ def _null(model: Any, train: Dataset) -> dict[str, Any]:
         "p_values": [float(p) for p in test.p_values_fwe],
         "permutations": test.n_permutations,
         "rows": len(some),
-        "all_rows": len(some) == int(whole.sum()),
+        # By EM, or where rows lack a modality, other correlations are tested than shown.
+        "all_rows": len(some) == getattr(model, "n_samples_", int(whole.sum()))
+        and np.allclose(test.correlations, _correlations(model)[: len(test.correlations)]),
     }
 
 
