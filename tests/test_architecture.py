@@ -21,7 +21,7 @@ FLOORS = (
         *("errors", "arrays", "folders", "lazy", "neighbours", "seeding", "values"),
         *("bases", "blocks", "linalg", "moments", "similarity"),
     },
-    {"modalities", "dataset", "files", "splits", "datasets"},
+    {"media", "modalities", "dataset", "files", "splits", "datasets"},
     {"features", "canonical", "nn", "losses"},
     {"training"},
     {"contracts"},
