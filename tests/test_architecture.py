@@ -26,7 +26,7 @@ FLOORS = (
     {"training"},
     {"contracts"},
     {"fusion", "coordination", "fission", "information"},
-    {"catalog", "testing", "evaluation"},
+    {"catalog", "testing", "evaluation", "retrieval"},
     {"comparison", "displays", "report"},
     {"cli", "__main__"},
 )

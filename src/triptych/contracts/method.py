@@ -348,6 +348,11 @@ class Method(BaseEstimator):
         for name, value in learnt.items():
             setattr(self, name, value)
 
+    def checksum(self) -> str:
+        """One word for what was learnt: equal for a model and its saved copy."""
+        self._check_fitted()
+        return persistence.fingerprint(type(self).__name__, self._learnt())
+
     def save(self, path: str | Path) -> None:
         """Write a folder ``path`` with ``manifest.json`` and ``arrays.safetensors``.
 
