@@ -160,6 +160,11 @@ class FileRows:
     def _row(self, row: int) -> Any:
         raise NotImplementedError
 
+    def path(self, row: int) -> str | None:
+        """The path of a row as it was given; ``None`` where absent."""
+        at = int(self._index[row])
+        return self._paths[at] if at >= 0 else None
+
     def _path(self, row: int) -> str:
         return os.path.join(self._folder, self._paths[row] or "")
 
@@ -298,27 +303,32 @@ class Sounds(FileRows):
 
     def _first_rate(self) -> int:
         rows = self._index[self._index >= 0]
-        return self._read(int(rows[0]))[0] if len(rows) else 0
-
-    def _read(self, row: int) -> tuple[int, NDArray[np.float32]]:
+        if not len(rows):
+            return 0
         try:
-            return read_sound(self._path(row))
+            return read_sound(self._path(int(rows[0])))[0]
         except FileError as error:
-            self._refuse(row, str(error).rstrip("."), error)
+            self._refuse(int(rows[0]), str(error).rstrip("."), error)
 
     def _row(self, row: int) -> NDArray[np.float32]:
         if row < 0:
             return np.zeros(0, dtype=np.float32)
-        rate, samples = self._read(row)
+        try:
+            return self.read_like(self._path(row))
+        except FileError as error:
+            self._refuse(row, str(error).rstrip("."), error)
+
+    def read_like(self, path: str | os.PathLike[str]) -> NDArray[np.float32]:
+        """Another file, at the rate and of the length of these."""
+        rate, samples = read_sound(path)
         if self.seconds is not None:
             samples = samples[: max(1, round(self.seconds * rate))]
         if rate == self._native:
             return samples
         if self.rate is None:
-            self._refuse(
-                row,
+            raise FileError(
                 f"it has {rate} samples per second, the first file {self._native}; declare a "
-                "rate, to which all are resampled (in a table 'path:sound:8000')",
+                "rate, to which all are resampled (in a table 'path:sound:8000')"
             )
         return resampled(samples, rate, self.rate)
 

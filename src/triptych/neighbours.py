@@ -187,7 +187,8 @@ class _Pool:
         kth = exact[chosen].reshape(-1, self.k)[:, -1].astype(np.float32)
         # The bound of the product, and the rounding of the cosine to float32.
         self.least = np.maximum(self.least, kth - 2 * self.slack)
-        return exact[chosen]
+        cosines: NDArray[np.float64] = exact[chosen]
+        return cosines
 
     def _order(self, value: NDArray[np.floating]) -> NDArray[np.intp]:
         """By query, then by falling value; rows of equal value stay in their order."""
@@ -207,7 +208,8 @@ class _Pool:
         return np.take_along_axis(position, sorted_, axis=1)[kept]
 
     def _starts(self, i: NDArray[np.intp]) -> NDArray[np.intp]:
-        return np.searchsorted(i, np.arange(len(self.q)))
+        starts: NDArray[np.intp] = np.searchsorted(i, np.arange(len(self.q)))
+        return starts
 
     def _keep(self, some: NDArray[np.bool_] | NDArray[np.intp]) -> None:
         self.i, self.j, self.s = self.i[some], self.j[some], self.s[some]

@@ -222,6 +222,15 @@ def read_data(
     return files.read(data, modalities=named or None, labels=label or None)
 
 
+def part_of(dataset: Dataset, part: str | None, split: str | None) -> Dataset:
+    """The rows of one part of a split, or all."""
+    if part is None:
+        if split is not None:
+            raise ParameterError("--split says nothing without --part.")
+        return dataset
+    return dataset.part(part, split)
+
+
 def model_names(method: Any) -> list[str]:
     """Names of a method's parameters, for messages."""
     return sorted(method.get_params(deep=False))
