@@ -10,6 +10,7 @@ from typing import Any
 from triptych.lazy import attribute
 
 _EXPORTS = {
+    "IntactSpace": "intact_space",
     "MultimodalAutoencoder": "multimodal_autoencoder",
 }
 
