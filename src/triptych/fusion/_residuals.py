@@ -112,13 +112,18 @@ class Seen:
         self.projected = np.empty((len(present), m, d))  # W_v^T (z - b)
         self.sizes = np.empty((len(present), m))  # |z - b|²
         for v, (z, W, b) in enumerate(zip(Z, maps.W, maps.b, strict=True)):
-            centred = z - b
-            self.projected[:, v] = centred @ W
-            self.sizes[:, v] = np.einsum("np,np->n", centred, centred)
+            # One product with z, and no copy of it.
+            both = z @ np.column_stack([W, b])
+            self.projected[:, v] = both[:, :d] - b @ W
+            own = np.einsum("np,np->n", z, z) + b @ b
+            self.sizes[:, v] = own - 2 * both[:, d]
+            lost = np.flatnonzero(present[:, v] & (self.sizes[:, v] < CANCELLED * own))
+            if len(lost):
+                self.sizes[lost, v] = np.square(z[lost] - b).sum(1)
 
     def squares(self, x: Array) -> Array:
         """|z - Wx - b|² by row and modality, shape (rows, m); 0 where absent."""
-        found = self.sizes - 2 * np.einsum("nmd,nd->nm", self.projected, x)
+        found = self.sizes - 2 * np.matmul(self.projected, x[:, :, None])[:, :, 0]
         for v, G in enumerate(self.grams):
             found[:, v] += np.einsum("nd,nd->n", x @ G, x)
         for v, (z, W, b) in enumerate(zip(self.Z, self.maps.W, self.maps.b, strict=True)):
@@ -141,7 +146,7 @@ class Seen:
         diagonal = A.reshape(-1, d * d)[:, :: d + 1]
         hold = HELD * diagonal.mean(1)
         diagonal += (self.present.sum(1) * code_penalty + hold)[:, None]
-        right = np.einsum("nm,nmd->nd", q, self.projected) + hold[:, None] * x
+        right = np.matmul(q[:, None], self.projected)[:, 0] + hold[:, None] * x
         found: Array = np.linalg.solve(A, right[..., None])[..., 0]
         return found
 
@@ -270,9 +275,9 @@ def infer(
     """Codes (n, d) of rows for fixed maps; no row depends on its neighbours.
 
     J of a row has several valleys where modalities contradict each other. It is asked first from
-    the ridge solution of all its modalities (or ``start``); a row in which some residual is larger
-    than c, where the loss bends downwards, is asked again from the ridge solution of each modality
-    alone, and keeps the deepest valley.
+    the ridge solution of all its modalities; a row in which some residual is larger than c, where
+    the loss bends downwards, is asked again from the ridge solution of each modality alone, and
+    keeps the deepest valley. Codes that are given as ``start`` take the place of the first answer.
     """
     x = np.empty((len(present), maps.W[0].shape[1]))
     grams = maps.grams
@@ -285,8 +290,9 @@ def infer(
 
 def _best_codes(seen: Seen, loss: Loss, first: Array | None, max_iter: int, tol: float) -> Array:
     if first is None:
-        first = _ridge(seen, seen.present, loss)
-    best = _settled(seen, first, loss, max_iter, tol)
+        best = _settled(seen, _ridge(seen, seen.present, loss), loss, max_iter, tol)
+    else:
+        best = first.copy()
     squares = seen.squares(best)
     odd = np.flatnonzero((squares > loss.c**2).any(1))
     if not len(odd) or seen.present.shape[1] == 1:

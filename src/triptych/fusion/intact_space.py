@@ -204,7 +204,7 @@ class IntactSpace(Fusion):
         offset, floor = self.offset, LEAST * _typical(_lengths(Z)[present])
         maps, lengths = _start(Z, present, d)
         loss = self._loss(max(self.c or 0.0, floor, EFFICIENT * float(np.median(lengths))))
-        x = infer(Z, present, maps, loss, max_iter=5)
+        x = infer(Z, present, maps, loss, max_iter=2)
         x, maps = balanced(x, maps, loss, offset)
         passes = 0
         # c falls with the residuals, from least squares to what will be kept.
@@ -218,7 +218,7 @@ class IntactSpace(Fusion):
             if settled:
                 break
         loss = self._loss(self.c or loss.c)
-        x = infer(Z, present, maps, loss, start=x, max_iter=20)
+        x = infer(Z, present, maps, loss, start=x, max_iter=10)
         x, maps = balanced(x, maps, loss, offset)
         self.objective_: list[float] = []
         self.converged_ = False
