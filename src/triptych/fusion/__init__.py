@@ -12,6 +12,7 @@ from triptych.lazy import attribute
 _EXPORTS = {
     "IntactSpace": "intact_space",
     "MultimodalAutoencoder": "multimodal_autoencoder",
+    "MultimodalVAE": "multimodal_vae",
 }
 
 __all__ = list(_EXPORTS)
