@@ -13,6 +13,7 @@ _EXPORTS = {
     "IntactSpace": "intact_space",
     "MultimodalAutoencoder": "multimodal_autoencoder",
     "MultimodalVAE": "multimodal_vae",
+    "VCCA": "vcca",
 }
 
 __all__ = list(_EXPORTS)

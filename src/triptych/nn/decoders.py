@@ -52,9 +52,11 @@ class SquaredErrorDecoder(Decoder):
 class VectorValues(SquaredErrorDecoder):
     """Hidden layers, then one output a column."""
 
-    def __init__(self, n_in: int, n_out: int, *, width: int, depth: int) -> None:
+    def __init__(
+        self, n_in: int, n_out: int, *, width: int, depth: int, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.layers = VectorEncoder(n_in, n_out, width=width, depth=depth, dropout=0.0)
+        self.layers = VectorEncoder(n_in, n_out, width=width, depth=depth, dropout=dropout)
 
     def forward(self, code: Tensor) -> Tensor:
         """Values (b, p)."""
