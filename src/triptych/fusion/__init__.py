@@ -13,6 +13,7 @@ _EXPORTS = {
     "IntactSpace": "intact_space",
     "MultimodalAutoencoder": "multimodal_autoencoder",
     "MultimodalVAE": "multimodal_vae",
+    "NestedAutoencoder": "nested_autoencoder",
     "VCCA": "vcca",
 }
 
