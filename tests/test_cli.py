@@ -226,6 +226,7 @@ def test_a_csv_needs_to_be_told_its_modalities(tmp_path):
         (("compare", "DATA", "--set", "ridge"), "--set: expected name=value, got 'ridge'"),
         (("compare", "DATA", "--faces", "3"), "--faces is for the glyphs"),
         (("compare", "DATA", "--methods", "CCA", "-o", "DATA"), "cannot write"),
+        (("compare", "DATA", "--methods", ","), "--methods: expected names with commas"),
         (
             ("fit", "DATA", "--method", "CCA", "-o", "M", "--set", "depth=2"),
             "no parameter 'depth'",
@@ -332,6 +333,31 @@ def test_methods_are_listed_whole_at_80_columns(monkeypatch):
     assert all(f"  {cls.__name__}: " in out for cls in catalog.methods().values())
     assert "fission: what the modalities share" in out
     assert "2 modalities; " in out and "only vector, image, text" in out
+
+
+def test_numbers_mixed_with_words_are_no_query(tmp_path):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(30, 3))
+    np.savez(tmp_path / "d.npz", a=z, b=z + rng.normal(size=z.shape))
+    model = tmp_path / "m"
+    run("fit", tmp_path / "d.npz", "--method", "CCA", "--set", "n_components=2", "-o", model)
+    words = ("search", model, tmp_path / "d.npz", "--query")
+    run(*words, "a=1,2,0.5")
+    _, err = run(*words, "a=1,2,'x'", code=1)
+    assert err.startswith("error: --query: 'a' is vector") and "got \"1,2,'x'\"" in err
+
+
+def test_a_label_that_no_probe_can_learn_is_told(tmp_path):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(40, 2))
+    given = {"a": z, "b": z[:, ::-1], "label:kind": np.full(40, "same")}
+    np.savez(tmp_path / "d.npz", **given)
+    words = ("compare", tmp_path / "d.npz", "--methods", "CCA", "-o", tmp_path / "r")
+    _, err = run(*words, "--label", "kind", code=1)
+    assert "label 'kind': expected numbers or from 2 to 500 classes, got the class same" in err
+    out, _ = run(*words)
+    assert "No label has numbers or enough classes to be read" in " ".join(out.split())
+    assert "[1] " in out  # the reasons below the table count from 1
 
 
 def test_methods_that_do_not_take_the_data_say_so(tmp_path):

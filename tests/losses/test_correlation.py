@@ -178,3 +178,44 @@ def test_shapes_are_named():
         correlation_maxvar([torch.ones(3, 2)])
     with pytest.raises(ShapeError, match="same width"):
         column_correlations(torch.ones(5, 2), torch.ones(5, 3))
+
+
+@pytest.mark.parametrize("loss", [correlation_trace_norm, correlation_squares])
+def test_single_precision_codes_under_a_ridge_give_what_double_gives(loss):
+    generator = torch.Generator().manual_seed(0)
+    za = torch.randn(300, 6, generator=generator) + 50  # a mean far off must not matter
+    zb = za[:, :4] * torch.tensor([1.0, 0.5, 0.1, 0.0]) + torch.randn(300, 4, generator=generator)
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        codes = [z.to(dtype).requires_grad_() for z in (za, zb)]
+        value = loss(*codes, ridge=1e-3)
+        found.append((value, *torch.autograd.grad(value, codes)))
+    # Products over rows in single precision: 1e-7 of a variance of 1, over correlations of 0.05.
+    for narrow, wide in zip(*found, strict=True):
+        torch.testing.assert_close(narrow.double(), wide, rtol=2e-4, atol=2e-7)
+    codes = [z.requires_grad_() for z in (za, zb)]
+    exact = loss(*(z.double() for z in codes), ridge=0.0)
+    # Without a ridge to hide behind, all is done in double precision.
+    assert loss(*codes, ridge=0.0).item() == pytest.approx(exact.item(), rel=1e-7)
+
+
+def test_a_correlation_of_zero_leaves_the_gradient_of_the_others_exact():
+    rng = np.random.default_rng(0)
+    base = np.linalg.qr(rng.normal(size=(40, 6)))[0]
+    base = np.linalg.qr(base - base.mean(0))[0]
+    za = torch.tensor(base[:, :3]).requires_grad_()
+    zb = torch.tensor(base[:, [0, 4, 5]] + 0.5 * base[:, [3, 1, 3]]).requires_grad_()
+    value = correlation_trace_norm(za, zb, ridge=1e-3, top=2)
+    value.backward()
+    step = torch.tensor(rng.normal(size=(40, 3)))
+    for z in (za, zb):
+        with torch.no_grad():
+            ahead, behind = (
+                correlation_trace_norm(
+                    *(w + s * 1e-6 * step if w is z else w for w in (za, zb)), ridge=1e-3, top=2
+                )
+                for s in (1, -1)
+            )
+        slope = (ahead - behind).item() / 2e-6
+        # central differences of 1e-6 are right to about 1e-8 of the curvature
+        assert (z.grad * step).sum().item() == pytest.approx(slope, rel=1e-5, abs=1e-7)

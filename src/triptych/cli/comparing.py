@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 # What --quick is: methods of each panel and settings that take under 5 minutes on the glyphs and
 # 2 cores.
 QUICK_FACES = 3
-QUICK_EPOCHS = 8
+QUICK_EPOCHS = 6
 QUICK_METHODS = ("MultimodalAutoencoder", "CCA", "CLIP", "SharedPrivate")
 QUICK: Mapping[str, Mapping[str, Any]] = {
-    "CLIP": {"training__epochs": 8},
-    "MultimodalAutoencoder": {"training__epochs": 5},
-    "SharedPrivate": {"training__epochs": 5},
+    "CLIP": {"training__epochs": 6},
+    "MultimodalAutoencoder": {"training__epochs": 4},
+    "SharedPrivate": {"training__epochs": 4},
 }
 
 Seeds = Annotated[

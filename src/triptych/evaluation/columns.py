@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triptych.dataset import Dataset
-from triptych.errors import ParameterError
+from triptych.errors import DataError, ParameterError
 from triptych.evaluation.probes import MAX_CLASSES
 from triptych.evaluation.robustness import SHARES
 from triptych.modalities import SHARED
@@ -256,9 +256,21 @@ def readable_labels(data: Dataset) -> list[str]:
 
 
 def choose_label(data: Dataset, label: str | None) -> str | None:
-    """``label`` if the data have it; when left out, the first that a probe can learn, or none."""
+    """``label`` if a probe can learn it; when left out, the first that one can, or none.
+
+    Raises:
+        ParameterError: The data have no such label.
+        DataError: A label of one class or of more than 500.
+    """
+    readable = readable_labels(data)
     if label is None:
-        return next(iter(readable_labels(data)), None)
+        return next(iter(readable), None)
     if label not in data.labels:
         raise ParameterError(f"label: expected one of {list(data.labels)}, got {label!r}.")
+    if label not in readable:
+        found = np.unique(np.asarray(data.labels[label]))
+        what = f"the class {found[0]!s} alone" if len(found) == 1 else f"{len(found)} classes"
+        raise DataError(
+            f"label {label!r}: expected numbers or from 2 to {MAX_CLASSES} classes, got {what}."
+        )
     return label

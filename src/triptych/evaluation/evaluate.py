@@ -176,14 +176,14 @@ class _Judge:
         return linear_reader(*self.task[:2], self.seed)
 
     def probes(self) -> dict[str, Value]:
-        linear = _attempt(lambda: self.reader.score(*self.task[2:]))
+        linear = self._attempt(lambda: self.reader.score(*self.task[2:]))
         out = {
             "probe": _read(linear, "value"),
             "balanced_probe": _read(linear, "balanced", "numbers have no classes"),
-            "knn": _read(_attempt(lambda: knn_probe(*self.task, self.seed)), "value"),
+            "knn": _read(self._attempt(lambda: knn_probe(*self.task, self.seed)), "value"),
         }
         for name in self.names:
-            found = _attempt(self._alone, name)
+            found = self._attempt(self._alone, name)
             out[f"probe:{name}"] = _read(found, "value")
         return out
 
@@ -191,6 +191,15 @@ class _Judge:
         for name in names:
             if name not in self.fitted:
                 raise CapabilityError(f"{type(self.model).__name__} was not fitted on {name!r}.")
+
+    def _attempt(self, measure: Callable[..., Any], *arguments: Any) -> Any:
+        """What the measure found, or as a str why it does not apply."""
+        try:
+            return measure(*arguments)
+        except (DataError, CapabilityError) as error:
+            # The row says whose it is; worded alike, methods share a note.
+            name = type(self.model).__name__
+            return f"does not apply: {str(error).replace(name, 'the method', 1)}"
 
     def _alone(self, name: str) -> Any:
         self._needs(name)
@@ -206,7 +215,7 @@ class _Judge:
     def retrievals(self) -> dict[str, Value]:
         out: dict[str, Value] = {}
         for a, b in combinations(self.names, 2):
-            both = _attempt(self._retrieve, a, b)
+            both = self._attempt(self._retrieve, a, b)
             for side, (query, target) in enumerate(((a, b), (b, a))):
                 key = f"retrieval:{query}>{target}"
                 found = both if isinstance(both, str) else both[side]
@@ -235,7 +244,7 @@ class _Judge:
     def reconstructions(self) -> dict[str, Value]:
         out: dict[str, Value] = {}
         for name in self.names if len(self.names) > 1 else ():
-            found = _attempt(self._rebuild, name)
+            found = self._attempt(self._rebuild, name)
             out[f"reconstruction:{name}"] = _read(found, "value")
             out[f"reconstruction:{name}:nats"] = _read(found, "loss")
         return out
@@ -248,11 +257,11 @@ class _Judge:
         out: dict[str, Value] = {}
         ways = [(SHARED, private(a)) for a in self.names]
         for a, b in [*ways, *((b, a) for a, b in ways)]:
-            found = _attempt(self._leak, a, b)
+            found = self._attempt(self._leak, a, b)
             out[f"leakage:{a}>{b}"] = _read(found, "value")
         for part in (SHARED, *(private(a) for a in self.names)):
             for name in self.labels:
-                found = _attempt(self._tell, part, name)
+                found = self._attempt(self._tell, part, name)
                 out[f"leakage:{part}>{name}"] = _read(found, "value")
         return out
 
@@ -286,13 +295,13 @@ class _Judge:
     def geometry(self) -> dict[str, Value]:
         out: dict[str, Value] = {}
         for a, b in combinations(self.names, 2):
-            both = _attempt(self._places, a, b)
+            both = self._attempt(self._places, a, b)
             for what, measure in (("gap", modality_gap), ("alignment", alignment)):
-                found = both if isinstance(both, str) else _attempt(measure, *both)
+                found = both if isinstance(both, str) else self._attempt(measure, *both)
                 out[f"{what}:{a}~{b}"] = _number(found)
         for a in self.names:
-            alone = _attempt(self._places, a)
-            found = alone if isinstance(alone, str) else _attempt(uniformity, *alone)
+            alone = self._attempt(self._places, a)
+            found = alone if isinstance(alone, str) else self._attempt(uniformity, *alone)
             out[f"uniformity:{a}"] = _number(found)
         return out
 
@@ -311,7 +320,7 @@ class _Judge:
         return [codes.parts[name][rows] for name in names]
 
     def robustness(self) -> dict[str, Value]:
-        found = _attempt(self._curve)
+        found = self._attempt(self._curve)
         keys = [f"missing:{share}" for share in SHARES[1:]]
         if isinstance(found, str):
             return {key: {"why": found} for key in keys}
@@ -342,14 +351,6 @@ def _costs(model: Any, cost: Resources | None) -> dict[str, Value]:
         if numbers is None
         else {"value": float(numbers)},
     }
-
-
-def _attempt(measure: Callable[..., Any], *arguments: Any) -> Any:
-    """What the measure found, or as a str why it does not apply."""
-    try:
-        return measure(*arguments)
-    except (DataError, CapabilityError) as error:
-        return f"does not apply: {error}"
 
 
 def _read(found: Any, attribute: str, otherwise: str = "") -> Value:

@@ -9,6 +9,7 @@ harm.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -214,21 +215,58 @@ class _Whitened:
     """Centred codes and T = L_a^{-1} S_ab L_b^{-T}, whose singular values are the correlations."""
 
     def __init__(self, za: Tensor, zb: Tensor, ridge: float, names: Sequence[str]) -> None:
-        self.a, self.b = (_island(z, name) for z, name in zip((za, zb), names, strict=True))
-        self.a, self.b = self.a - self.a.mean(0), self.b - self.b.mean(0)
-        self.dof = len(za) - 1
-        self.La = _cholesky(self.a.T @ self.a / self.dof, ridge, names[0])
-        self.Lb = _cholesky(self.b.T @ self.b / self.dof, ridge, names[1])
-        half = torch.linalg.solve_triangular(self.La, self.a.T @ self.b / self.dof, upper=False)
-        self.T = torch.linalg.solve_triangular(self.Lb, half.T, upper=False).T  # (d_a, d_b)
+        # Side by side, the three covariances are one product and both gradients another.
+        both, d, self.dof = torch.cat([za, zb], dim=1), za.shape[1], len(za) - 1
+        wide, self.width = _widest(both), d
+        # Single precision errs by about 1e-7 of the largest variance, as the codes that came in
+        # it do; under a ridge above 1e-5 of that variance it is hidden. Else all is done wide,
+        # and so is in any case what follows these sums over rows.
+        for dtype in (torch.float32, torch.float64) if both.dtype != torch.float64 else (wide,):
+            self.both = both.to(dtype)
+            self.both = self.both - self.both.mean(0)
+            covariance = (self.both.T @ self.both / self.dof).to(wide)
+            variances = covariance.diagonal().tolist()
+            if dtype == wide or 1e-5 * max(variances) <= ridge:
+                break
+        if not math.isfinite(sum(variances)):
+            for z, name in zip((za, zb), names, strict=True):
+                _island(z, name)
+            raise TrainingError(f"{names[0]}, {names[1]}: the squares of the codes overflow.")
+        self.cross = covariance[:d, d:]
+        covariance.diagonal().add_(ridge)
+        self.La = _factor(covariance[:d, :d], max(variances[:d]) + ridge, ridge, names[0])
+        self.Lb = _factor(covariance[d:, d:], max(variances[d:]) + ridge, ridge, names[1])
+
+    def T(self) -> Tensor:
+        """The matrix T, (d_a, d_b)."""
+        half = torch.linalg.solve_triangular(self.La, self.cross, upper=False)
+        T: Tensor = torch.linalg.solve_triangular(self.Lb, half.T, upper=False).T
+        return T
+
+    def triplets(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Left vectors, singular values, falling, and right vectors of T."""
+        whole = self.T()
+        T = whole if whole.shape[0] >= whole.shape[1] else whole.T
+        squares, right = torch.linalg.eigh(T.T @ T)
+        # Half the work of an SVD, and as exact where no correlation is tiny: the smallest
+        # left vectors are at right angles to about 1e-16 over the square of their correlation.
+        if float(squares[0]) > 1e-6 * float(squares[-1]):
+            rho, right = squares.flip(0).sqrt(), right.flip(1)
+            left = T @ right / rho
+        else:
+            left, rho, transposed = torch.linalg.svd(T, full_matrices=False)
+            right = transposed.T
+        return (left, rho, right) if T is whole else (right, rho, left)
 
     def gradients(
         self, cross: Tensor, own_a: Tensor, own_b: Tensor, za: Tensor, zb: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Gradients by the codes, from those by the three covariances."""
-        by_a = (2 * self.a @ own_a + self.b @ cross.T) / self.dof
-        by_b = (2 * self.b @ own_b + self.a @ cross) / self.dof
-        return by_a.to(za.dtype), by_b.to(zb.dtype)
+        upper = torch.cat([2 * own_a, cross], dim=1)
+        lower = torch.cat([cross.T, 2 * own_b], dim=1)
+        weights = (torch.cat([upper, lower]) / self.dof).to(self.both.dtype)
+        by = (self.both @ weights).to(za.dtype)
+        return by[:, : self.width], by[:, self.width :].to(zb.dtype)
 
 
 class _TraceNorm(torch.autograd.Function):
@@ -240,8 +278,8 @@ class _TraceNorm(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast(za.device.type, enabled=False):
             w = _Whitened(za, zb, ridge, names)
-            U, rho, Vt = torch.linalg.svd(w.T, full_matrices=False)
-            U, rho, V = U[:, :top], rho[:top], Vt[:top].T
+            U, rho, V = w.triplets()
+            U, rho, V = U[:, :top], rho[:top], V[:, :top]
             left = torch.linalg.solve_triangular(w.La.T, U, upper=True)  # (d_a, k)
             right = torch.linalg.solve_triangular(w.Lb.T, V, upper=True)  # (d_b, k)
             by_a, by_b = w.gradients(
@@ -264,12 +302,12 @@ class _Squares(torch.autograd.Function):
     def forward(ctx: Any, za: Tensor, zb: Tensor, ridge: float, names: Sequence[str]) -> Tensor:
         with torch.autocast(za.device.type, enabled=False):
             w = _Whitened(za, zb, ridge, names)
-            left = torch.linalg.solve_triangular(w.La.T, w.T, upper=True)  # L_a^{-T} T
-            right = torch.linalg.solve_triangular(w.Lb.T, w.T.T, upper=True)  # L_b^{-T} T'
-            cross = torch.linalg.solve_triangular(w.Lb.T, left.T, upper=True).T
-            by_a, by_b = w.gradients(2 * cross, -left @ left.T, -right @ right.T, za, zb)
+            P = torch.cholesky_solve(w.cross, w.La)  # S_aa^{-1} S_ab, (d_a, d_b)
+            Q = torch.cholesky_solve(w.cross.T, w.Lb)  # S_bb^{-1} S_ba, (d_b, d_a)
+            cross = torch.cholesky_solve(P.T, w.Lb).T  # S_aa^{-1} S_ab S_bb^{-1}
+            by_a, by_b = w.gradients(2 * cross, -cross @ P.T, -Q @ cross, za, zb)
         ctx.save_for_backward(by_a, by_b)
-        total: Tensor = w.T.square().sum().to(za.dtype)
+        total: Tensor = (P * Q.T).sum().to(za.dtype)
         return total
 
     @staticmethod
@@ -318,10 +356,14 @@ def _cholesky(covariance: Tensor, ridge: float, name: str) -> Tensor:
     matrix = covariance + ridge * torch.eye(
         len(covariance), dtype=covariance.dtype, device=covariance.device
     )
+    return _factor(matrix, float(matrix.detach().diagonal().max()), ridge, name)
+
+
+def _factor(matrix: Tensor, largest: float, ridge: float, name: str) -> Tensor:
+    """Lower factor of a covariance that has its ridge, ``largest`` its greatest variance."""
     factor, info = torch.linalg.cholesky_ex(matrix)
-    scale = matrix.diagonal().max().clamp_min(torch.finfo(matrix.dtype).tiny).sqrt()
-    sound = factor.diagonal().min() > scale * 1e-7
-    if int(info) or not bool(sound):
+    scale = math.sqrt(max(largest, torch.finfo(matrix.dtype).tiny))
+    if int(info) or not min(factor.detach().diagonal().tolist()) > scale * 1e-7:
         raise TrainingError(
             f"{name}: the covariance of the codes is singular (a constant unit, or units that "
             f"depend on one another, in {len(matrix)} units) and ridge is {ridge:g}. Raise ridge, "
@@ -339,6 +381,11 @@ def _island(z: Tensor, name: str) -> Tensor:
             "values in this modality."
         )
     return z if z.device.type == "mps" else z.double()
+
+
+def _widest(z: Tensor) -> torch.dtype:
+    """The most precise numbers of the codes' device."""
+    return torch.float32 if z.device.type == "mps" else torch.float64
 
 
 def _wide(z: Tensor) -> Tensor:

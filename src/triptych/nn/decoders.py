@@ -50,18 +50,21 @@ class SquaredErrorDecoder(Decoder):
 
 
 class VectorValues(SquaredErrorDecoder):
-    """Hidden layers, then one output a column."""
+    """Hidden layers, then one output a column or pixel."""
 
     def __init__(
-        self, n_in: int, n_out: int, *, width: int, depth: int, dropout: float = 0.0
+        self, n_in: int, shape: tuple[int, ...], *, width: int, depth: int, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.layers = VectorEncoder(n_in, n_out, width=width, depth=depth, dropout=dropout)
+        self.shape = shape
+        self.layers = VectorEncoder(
+            n_in, math.prod(shape), width=width, depth=depth, dropout=dropout
+        )
 
     def forward(self, code: Tensor) -> Tensor:
-        """Values (b, p)."""
+        """Values (b, p) or (b, c, h, w)."""
         values: Tensor = self.layers(code)
-        return values
+        return values.reshape(len(code), *self.shape)
 
 
 class ImageValues(SquaredErrorDecoder):

@@ -191,7 +191,7 @@ class TextEncoder:
 @register
 @dataclass(frozen=True)
 class VectorDecoder:
-    """Dense layers from codes to vectors, by squared error.
+    """Dense layers from codes to vectors, or to pictures as if they were, by squared error.
 
     Args:
         width: Units of a hidden layer.
@@ -210,9 +210,9 @@ class VectorDecoder:
 
     def build(self, kind: Kind, reader: Input, n_in: int) -> Decoder:
         """The decoder of codes (b, n_in)."""
-        _check_form(self, kind, "vector")
+        _check_form(self, kind, "vector", "image")
         return VectorValues(
-            n_in, kind.n_features, width=self.width, depth=self.depth, dropout=self.dropout
+            n_in, _sizes(kind), width=self.width, depth=self.depth, dropout=self.dropout
         )
 
 

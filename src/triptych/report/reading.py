@@ -148,7 +148,9 @@ def _setting(summary: Summary, data: Mapping[str, Any], ran: int) -> str:
         what += f" of {listed(summary.modalities)}" if summary.modalities else ""
     if train is not None and test is not None:
         what += f", {int(train):,} to learn from and {int(test):,} held back for testing"
-    return f"{who}{what}."
+    unread = data.get("labels") and data.get("label") is None
+    why = " No label has numbers or enough classes to be read from the codes." if unread else ""
+    return f"{who}{what}.{why}"
 
 
 def _doing(group: Group, label: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from triptych.report.table import Cell, Summary
@@ -39,22 +40,23 @@ def text_table(summary: Summary, group: str | None = None) -> TextTable:
         kept = [i for i, column in enumerate(summary.columns) if column.group == group]
     columns = [summary.columns[i] for i in kept]
     header = ["method", *(f"{c.title} ({c.unit})" if c.unit else c.title for c in columns)]
+    cited = sorted({row.cells[i].note for row in summary.rows for i in kept} - {0})
+    numbers = {note: n for n, note in enumerate(cited, start=1)}
     rows = []
     for row in summary.rows:
-        cells = [_text(row.cells[i]) for i in kept]
+        cells = [_text(row.cells[i], numbers) for i in kept]
         if row.failed and cells:
             cells[0] = row.verdict
         rows.append((row.name, *cells))
     used = {row.cells[i].mark for row in summary.rows for i in kept}
     notes = [f"{MARKS[mark]} {meaning}" for mark, meaning in LEGEND if mark in used]
-    cited = {row.cells[i].note for row in summary.rows for i in kept}
-    notes += [f"[{n}] {why}" for n, why in enumerate(summary.notes, start=1) if n in cited]
+    notes += [f"[{numbers[n]}] {summary.notes[n - 1]}" for n in cited]
     notes += [f"{row.name} {row.verdict}: {row.why}" for row in summary.rows if row.failed]
     return TextTable(tuple(header), tuple(rows), tuple(notes))
 
 
-def _text(cell: Cell) -> str:
+def _text(cell: Cell, numbers: Mapping[int, int]) -> str:
     text = f"{cell.text} ± {cell.spread}" if cell.spread else cell.text
     if cell.note:
-        return f"{text} [{cell.note}]"
+        return f"{text} [{numbers[cell.note]}]"
     return f"{MARKS[cell.mark]} {text}" if cell.mark else text
