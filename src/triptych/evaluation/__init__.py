@@ -12,6 +12,7 @@ from triptych.evaluation.reconstruction import reconstruct_absent, reconstructio
 from triptych.evaluation.resources import measure
 from triptych.evaluation.retrieval import Partners, first_rows, retrieval, same_partner
 from triptych.evaluation.robustness import drop_modalities, missing_curve
+from triptych.evaluation.subsets import coherence, reconstruct_subsets, three_settings
 from triptych.lazy import attribute
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = [
     "Partners",
     "ShuffledPairs",
     "alignment",
+    "coherence",
     "columns",
     "curve_of",
     "default_baselines",
@@ -53,9 +55,11 @@ __all__ = [
     "missing_curve",
     "modality_gap",
     "reconstruct_absent",
+    "reconstruct_subsets",
     "reconstruction_r2",
     "retrieval",
     "same_partner",
+    "three_settings",
     "uniformity",
 ]
 
