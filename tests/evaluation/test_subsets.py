@@ -6,7 +6,7 @@ import pytest
 from triptych import Modalities
 from triptych.contracts.method import Capabilities, Fusion
 from triptych.errors import CapabilityError, DataError
-from triptych.evaluation import coherence, reconstruct_subsets, three_settings
+from triptych.evaluation import coherence, gain, reconstruct_subsets, three_settings
 
 
 class Knows(Fusion):
@@ -93,3 +93,22 @@ def test_coherence_is_what_a_reader_of_true_samples_says_of_made_ones():
     nothing = T.with_present({"b": np.zeros(100, bool)})
     with pytest.raises(DataError, match="to be shown"):
         coherence(Knows().fit(X), X, y, nothing, asked, **ask)
+
+
+def test_gain_over_one_modality_and_over_all_side_by_side():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 400)
+    hint = rng.normal(size=400)
+    # Neither modality tells the label; their sum does.
+    X = Modalities(
+        {"a": np.tile((y - 0.5) * 4 + hint, (3, 1)).T, "b": np.tile(-hint, (3, 1)).T * 1.0}
+    )
+    noise = {m: v + 0.5 * rng.normal(size=v.shape) for m, v in X.items()}
+    found = gain(Knows().fit(X), X[:300], y[:300], X[300:], y[300:])
+    assert found.value == found.concatenation == 1.0
+    assert set(found.single) == {"a", "b"}
+    assert found.over_concatenation == 0
+    assert found.over_single == pytest.approx(1 - max(found.single.values()))
+    assert found.single["b"] < 0.65
+    worse = gain(Knows(odd=True).fit(X), Modalities(noise)[:300], y[:300], X[300:], y[300:])
+    assert worse.over_concatenation < -0.05

@@ -180,7 +180,7 @@ def test_machines_are_unrolled_into_the_network():
 def test_layers_learn_on_from_where_machines_left_them():
     new = views(100, seed=1)
     quick = Training(epochs=25, batch_size=16, learning_rate=2e-2, weight_decay=0, device="cpu")
-    learnt = RBM(epochs=60, learning_rate=0.01, batch_size=10, sparsity=0.0)
+    learnt = RBM(epochs=60, learning_rate=0.01, batch_size=10, sparsity=0.0, target=0.2)
     model = layered(views(), training=quick, pretraining=learnt)
     drawn = layered(views(), training=quick, pretraining=RBM(epochs=0))
     first = [m.history_["train"]["loss"][0] for m in (model, drawn)]

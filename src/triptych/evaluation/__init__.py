@@ -12,7 +12,7 @@ from triptych.evaluation.reconstruction import reconstruct_absent, reconstructio
 from triptych.evaluation.resources import measure
 from triptych.evaluation.retrieval import Partners, first_rows, retrieval, same_partner
 from triptych.evaluation.robustness import drop_modalities, missing_curve
-from triptych.evaluation.subsets import coherence, reconstruct_subsets, three_settings
+from triptych.evaluation.subsets import coherence, gain, reconstruct_subsets, three_settings
 from triptych.lazy import attribute
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ __all__ = [
     "drop_modalities",
     "evaluate",
     "first_rows",
+    "gain",
     "knn_probe",
     "leakage",
     "linear_probe",
