@@ -54,7 +54,8 @@ def test_loads_nothing_heavy(code: str) -> None:
 
 def test_linear_methods_and_information_do_not_load_torch() -> None:
     linear = "from triptych.coordination import CCA, GCCA, MCCA, ProbabilisticCCA"
-    loaded = loaded_by(f"{linear}; import triptych.canonical, triptych.information")
+    fused = "from triptych.fusion import IntactSpace"
+    loaded = loaded_by(f"{linear}; {fused}; import triptych.canonical, triptych.information")
     assert "sklearn" in loaded, "CCA is an estimator, so this run did not import it"
     assert "torch" not in loaded
 

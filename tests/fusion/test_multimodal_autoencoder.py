@@ -7,6 +7,7 @@ import torch
 from triptych import Modalities, Training
 from triptych.errors import CapabilityError, ModalityError, ParameterError
 from triptych.fusion import MultimodalAutoencoder
+from triptych.nn.rbm import RBM, train_rbm
 from triptych.nn.recipes import MLP
 from triptych.training.batches import Rows
 
@@ -111,3 +112,95 @@ def test_what_it_does_not_take_is_named(fitted):
         small("abz").fit(views(20))
     with pytest.raises(CapabilityError, match="does not predict"):
         fitted.predict(views(3))
+
+
+def layered(X, epochs=1, **kwargs):
+    return MultimodalAutoencoder(
+        4,
+        **{
+            "width": 16,
+            "pretraining": RBM(epochs=3, learning_rate=0.01),
+            "training": Training(epochs=epochs, batch_size=64, learning_rate=1e-2, device="cpu"),
+            "random_state": 0,
+            **kwargs,
+        },
+    ).fit(X)
+
+
+def test_the_sparse_penalty_written_out(torch_draws):
+    gaps = {"b": np.arange(12) % 3 > 0}
+    X = Modalities(views(12), present=gaps)
+    model = small(epochs=1, sparsity=3.0, sparsity_target=0.1).fit(Modalities(views()))
+    batch = Rows(X, model.inputs_).take(np.arange(12))
+    with torch.no_grad():
+        terms = model._terms(model.network_, batch)
+        wanted = 0.0
+        for m in "ab":
+            rows = [i for i in range(12) if m == "a" or gaps["b"][i]]
+            h = torch.sigmoid(model.network_.encoders[m](batch.values[m][rows])).numpy()
+            wanted += np.mean([(0.1 - h[:, j].mean()) ** 2 for j in range(h.shape[1])])
+    assert float(terms["sparsity"]) == pytest.approx(wanted, rel=1e-4)
+    rest = float(terms["a"] + terms["b"])
+    assert float(terms["loss"]) == pytest.approx(rest + 3 * wanted, rel=1e-4)
+    # With weight enough, units do become sparse.
+    units = []
+    for weight in (0.0, 30.0):
+        fitted = small(epochs=8, sparsity=weight, sparsity_target=0.1).fit(views())
+        batch = Rows(Modalities(views()), fitted.inputs_).take(np.arange(300))
+        with torch.no_grad():
+            h = fitted._branches(fitted.network_, batch)
+        units.append(np.mean([float(torch.sigmoid(v).mean()) for v in h.values()]))
+    assert abs(units[1] - 0.1) < 0.1 < abs(units[0] - 0.1)
+
+
+def test_machines_are_unrolled_into_the_network():
+    # A step too small to move a float32 leaves the network as pretraining made it.
+    still = Training(epochs=1, batch_size=64, learning_rate=1e-30, weight_decay=0.0, device="cpu")
+    X = views()
+    model = layered(X, training=still)
+    net, batch = model.network_, Rows(Modalities(X), model.inputs_).take(np.arange(300))
+    from triptych.seeding import derive
+
+    make = torch.Generator().manual_seed(derive(model.seed_, "pretraining"))
+    posteriors = []
+    for m in "ab":
+        machine = train_rbm(batch.values[m], 16, model.pretraining, gaussian=True, generator=make)
+        torch.testing.assert_close(net.encoders[m].weight, machine.w.T)
+        torch.testing.assert_close(net.decoders[m].lower.weight, machine.w)
+        torch.testing.assert_close(net.decoders[m].lower.bias, machine.c)
+        posteriors.append(machine.hidden(batch.values[m]))
+    above = torch.cat(posteriors, 1)
+    machine = train_rbm(above, 4, model.pretraining, gaussian=False, generator=make)
+    np.testing.assert_allclose(model.transform(X), machine.hidden(above), atol=1e-5)
+    with torch.no_grad():
+        upper = net.decoders["b"].upper(machine.hidden(above))
+    torch.testing.assert_close(upper, machine.hidden(above) @ machine.w[16:].T + machine.c[16:])
+
+
+def test_layers_learn_on_from_where_machines_left_them():
+    new = views(100, seed=1)
+    quick = Training(epochs=25, batch_size=16, learning_rate=2e-2, weight_decay=0, device="cpu")
+    learnt = RBM(epochs=60, learning_rate=0.01, batch_size=10, sparsity=0.0, target=0.2)
+    model = layered(views(), training=quick, pretraining=learnt)
+    drawn = layered(views(), training=quick, pretraining=RBM(epochs=0))
+    first = [m.history_["train"]["loss"][0] for m in (model, drawn)]
+    assert first[0] < 0.5 * first[1]
+    code = model.transform(new)
+    assert code.min() >= 0
+    assert code.max() <= 1  # sigmoid units
+    rebuilt = model.reconstruct({"a": new["a"]})["b"]
+    assert 1 - ((rebuilt - new["b"]) ** 2).sum() / (new["b"] ** 2).sum() > 0.8
+    some = Modalities(views(), present={"b": np.arange(300) % 4 > 0})
+    assert np.isfinite(layered(some).transform(some)).all()
+
+
+def test_what_pretraining_does_not_take_is_named():
+    X = views(20)
+    with pytest.raises(ParameterError, match="expected RBM"):
+        layered(X, pretraining=3)
+    with pytest.raises(ParameterError, match="leave encoders and decoders out"):
+        layered(X, encoders={"a": MLP()})
+    with pytest.raises(ParameterError, match=r"\['w'\] are texts"):
+        layered({"a": X["a"], "w": ["x"] * 20})
+    with pytest.raises(ParameterError, match="sparsity_target"):
+        layered(X, sparsity_target=0)

@@ -183,6 +183,29 @@ def test_phases_take_turns_and_move_only_their_own():
     assert set(history.train) == {"loss", "loss:main.0"}
 
 
+def test_a_phase_may_move_its_own_state_on_the_rows_just_seen():
+    network, seen = Numbers(), {"net": [], "state": []}
+    network.register_buffer("count", torch.zeros(20))
+
+    def learns(batch):
+        seen["net"].append(batch.rows.tolist())
+        return {"loss": (network.u - 1) ** 2}
+
+    def moves(batch):
+        seen["state"].append(batch.rows.tolist())
+        network.count[batch.rows] += 1
+        return {"loss": network.count[batch.rows].mean()}
+
+    first = Phase("net", (Stream(learns, order="same"),))
+    second = Phase("state", (Stream(moves, order="same"),), moves=True)
+    history = train(network, (first, second), rows_of(pairs(20)), QUICK, seed=0)
+    assert seen["net"] == seen["state"]
+    epochs = len(history)
+    assert network.count.tolist() == [epochs] * 20
+    # Each term is the mean over its own rows: those of one phase do not dilute another's.
+    assert history.train["loss:state.0"] == pytest.approx(list(range(1, epochs + 1)))
+
+
 def test_state_per_row_is_reached_by_the_rows_of_a_batch(torch_draws):
     X = pairs(30)
     rows = rows_of(X)

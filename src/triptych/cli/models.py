@@ -30,7 +30,7 @@ from triptych.cli.ground import (
     read_data,
 )
 from triptych.cli.naming import name_by_text
-from triptych.errors import FileError, ModalityError, ParameterError
+from triptych.errors import ModalityError, ParameterError
 
 if TYPE_CHECKING:
     from triptych.dataset import Dataset

@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Callable, Mapping
 from inspect import signature
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from triptych.modalities import Modalities
 from triptych.neighbours import nearest
 from triptych.seeding import generator
 
+# Others of which every subset is shown.
+FEW = 3
 EXAMPLES = 6
 FOUND = 5
 POINTS = 600
@@ -242,29 +244,36 @@ def _retrievals(model: Any, data: Dataset) -> list[dict[str, Any]]:
 def _reconstructions(model: Any, X: Modalities) -> list[dict[str, Any]]:
     if not model.capabilities.reconstructs or len(X.names) < 2:
         return []
+    whole = np.all(list(X.present.values()), axis=0)
+    rows = _draw(np.flatnonzero(whole), EXAMPLES, "rebuilt")
     out = []
-    for absent in X.names:
-        others = [name for name in X.names if name != absent]
-        whole = np.all(list(X.present.values()), axis=0)
-        rows = _draw(np.flatnonzero(whole), EXAMPLES, "rebuilt")
-        if not len(rows):
-            continue
-        given = X.select(*others)
-        rebuilt = model.reconstruct(given[rows]).select(absent)
-        shown = [_items(given, name, rows) for name in others]
-        truth = _items(X, absent, rows)
-        made = _items(rebuilt, absent, np.arange(len(rows)), X)
-        out.append(
-            {
-                "absent": absent,
-                "given": others,
-                "examples": [
-                    {"given": [g[i] for g in shown], "truth": truth[i], "rebuilt": made[i]}
-                    for i in range(len(rows))
-                ],
-            }
-        )
+    for absent in X.names if len(rows) else ():
+        for others in _shown(model, [name for name in X.names if name != absent]):
+            given = X.select(*others)
+            rebuilt = model.reconstruct(given[rows]).select(absent)
+            shown = [_items(given, name, rows) for name in others]
+            truth = _items(X, absent, rows)
+            made = _items(rebuilt, absent, np.arange(len(rows)), X)
+            out.append(
+                {
+                    "absent": absent,
+                    "given": list(others),
+                    "examples": [
+                        {"given": [g[i] for g in shown], "truth": truth[i], "rebuilt": made[i]}
+                        for i in range(len(rows))
+                    ],
+                }
+            )
     return out
+
+
+def _shown(model: Any, others: list[str]) -> list[tuple[str, ...]]:
+    """Subsets that an absent modality is rebuilt from: every one, of many others those of one."""
+    able, most = model.capabilities, len(others)
+    sizes = {1, most} if able.one_modality_at_transform else {most}
+    if able.missing_at_transform and most <= FEW:
+        sizes.update(range(1, most + 1))
+    return [given for size in sorted(sizes) for given in combinations(others, size)]
 
 
 def _map(model: Any, data: Dataset, label: str | None) -> dict[str, Any]:

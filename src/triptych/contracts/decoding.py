@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -57,15 +57,20 @@ class DecodingMethod(DeepMethod):
         return found
 
     def _reconstruct(self, X: Modalities) -> Modalities:
-        pieces: dict[str, list[Any]] = {m: [] for m in self.names_in_}
         with torch.no_grad():
-            for batch in self._batches(X):
-                codes = self._decoder_codes(self.network_, batch)
-                for name, parts in pieces.items():
-                    decoder: Decoder = self.network_.decoders[name]  # type: ignore[index, assignment]
-                    reader = self.inputs_[name]
-                    assert not isinstance(reader, SequenceInput)  # no decoder was built for one
-                    parts.append(reader.restore(decoder.generate(codes[name])))
+            return self._restored(
+                self._decoder_codes(self.network_, batch) for batch in self._batches(X)
+            )
+
+    def _restored(self, codes: Iterable[Mapping[str, Tensor]]) -> Modalities:
+        """Modalities, in the units of the data, of what decoders read, piece by piece."""
+        pieces: dict[str, list[Any]] = {m: [] for m in self.names_in_}
+        for piece in codes:
+            for name, parts in pieces.items():
+                decoder: Decoder = self.network_.decoders[name]  # type: ignore[index, assignment]
+                reader = self.inputs_[name]
+                assert not isinstance(reader, SequenceInput)  # no decoder was built for one
+                parts.append(reader.restore(decoder.generate(piece[name])))
         data = {
             m: [t for part in parts for t in part]
             if isinstance(parts[0], list)
@@ -132,6 +137,6 @@ class DecodingMethod(DeepMethod):
             raise ShapeError(f"given has {len(as_modalities(given))} rows, truth has {len(data)}.")
         names = [m for m in data.names if data.kind(m).form == "text" and m in self.names_in_]
         for name in names:
-            if not isinstance(self.network_.decoders[name], TokenModel):  # type: ignore[index]
+            if not hasattr(self.network_.decoders[name], "token_loss"):  # type: ignore[index]
                 raise CapabilityError(f"the decoder of {name!r} gives no likelihood of tokens.")
         return names

@@ -12,6 +12,7 @@ from triptych.evaluation.reconstruction import reconstruct_absent, reconstructio
 from triptych.evaluation.resources import measure
 from triptych.evaluation.retrieval import Partners, first_rows, retrieval, same_partner
 from triptych.evaluation.robustness import drop_modalities, missing_curve
+from triptych.evaluation.subsets import coherence, gain, reconstruct_subsets, three_settings
 from triptych.evaluation.zero_shot import ZeroShotScore, zero_shot
 from triptych.lazy import attribute
 
@@ -42,12 +43,14 @@ __all__ = [
     "ShuffledPairs",
     "ZeroShotScore",
     "alignment",
+    "coherence",
     "columns",
     "curve_of",
     "default_baselines",
     "drop_modalities",
     "evaluate",
     "first_rows",
+    "gain",
     "knn_probe",
     "leakage",
     "linear_probe",
@@ -55,9 +58,11 @@ __all__ = [
     "missing_curve",
     "modality_gap",
     "reconstruct_absent",
+    "reconstruct_subsets",
     "reconstruction_r2",
     "retrieval",
     "same_partner",
+    "three_settings",
     "uniformity",
     "zero_shot",
 ]

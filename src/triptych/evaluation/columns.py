@@ -122,6 +122,14 @@ _FAMILIES = (
         "How surprising each true token of {a} is to the decoder that sees the rest.",
     ),
     Column(
+        "coherence:{a}>{b}",
+        "{b} made from {a} tells {label}",
+        "accuracy",
+        "higher",
+        "Reconstruction",
+        "How well a reader of true {b} tells {label} from the {b} that the method makes of {a}.",
+    ),
+    Column(
         "leakage:{a}>{b}",
         "{a} tells {b}",
         "R²",
@@ -231,6 +239,7 @@ def columns(data: Dataset, label: str | None = None) -> list[dict[str, Any]]:
                 help=f"How far the cross-entropy of {a} lies below the unigram's; 1 is perfect.",
             )
             out.append(get("reconstruction:{a}:nats", a=a))
+    out += [get("coherence:{a}>{b}", a=a, b=b) for a, b in permutations(names, 2)]
     for a in names:
         out.append(get("leakage:{a}>{b}", a=SHARED, b=private(a)))
         out.append(get("leakage:{a}>{b}", a=private(a), b=SHARED))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,14 @@ from triptych.evaluation.reconstruction import reconstruct_absent
 from triptych.evaluation.resources import Resources
 from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
 from triptych.evaluation.robustness import SHARES, MissingCurve, missing_curve_of
+from triptych.evaluation.subsets import coherence
 from triptych.evaluation.zero_shot import zero_shot_of_label
 from triptych.modalities import SHARED, Modalities
 from triptych.seeding import check_random_state
 
 Value = dict[str, Any]
+# True samples that the reader of made ones learns from: it is asked for every method.
+READER_ROWS = 2000
 
 
 def evaluate(
@@ -90,6 +93,7 @@ def evaluate(
         judge.retrievals,
         judge.zero_shots,
         judge.reconstructions,
+        judge.coherences,
         judge.leakages,
         judge.geometry,
         judge.robustness,
@@ -250,7 +254,7 @@ class _Judge:
         if label is None or not has_class_names(self.train.labels[label]):
             return {}
         return {
-            f"zero_shot:{name}": _read(_attempt(self._name, name), "accuracy")
+            f"zero_shot:{name}": _read(self._attempt(self._name, name), "accuracy")
             for name in named_by_text(self.all_train)
         }
 
@@ -270,6 +274,24 @@ class _Judge:
     def _rebuild(self, name: str) -> Any:
         self._needs(name)
         return reconstruct_absent(self.model, self.all_train.X, self.X(self.test), name)
+
+    def coherences(self) -> dict[str, Value]:
+        ways = permutations(self.names, 2)
+        return {f"coherence:{a}>{b}": _number(self._attempt(self._cohere, a, b)) for a, b in ways}
+
+    def _cohere(self, a: str, b: str) -> float:
+        self._needs(a, b)
+        return coherence(
+            self.model,
+            self.X(self.train),
+            self.y(self.train),
+            self.X(self.test),
+            self.y(self.test),
+            given=(a,),
+            name=b,
+            random_state=self.seed,
+            max_rows=READER_ROWS,
+        )
 
     def leakages(self) -> dict[str, Value]:
         out: dict[str, Value] = {}

@@ -115,25 +115,43 @@ def reconstruct_absent(
         DataError: Nothing to rebuild or to compare with.
     """
     data = as_modalities(test)
+    others = tuple(other for other in data.names if other != name)
+    if model.capabilities.reconstructs and not others:
+        raise DataError("there is no other modality to rebuild it from.")
+    return reconstruct_given(model, train, data, others, name)
+
+
+def reconstruct_given(
+    model: Any,
+    train: Mapping[str, Any] | Modalities,
+    test: Mapping[str, Any] | Modalities,
+    given: tuple[str, ...],
+    name: str,
+) -> Reconstruction:
+    """Rebuild one modality of test rows from those given, itself among them or not.
+
+    Rows are used that have the modality and, where the method takes gaps, one at least of those
+    given; else all of them. Otherwise as :func:`reconstruct_absent`.
+    """
+    data = as_modalities(test)
     able, kind = model.capabilities, data.kind(name)
     method = type(model).__name__
     if not able.reconstructs:
         raise CapabilityError(f"{method} has no decoders.")
-    others = [other for other in data.names if other != name]
-    if not others:
-        raise DataError("there is no other modality to rebuild it from.")
-    if not (able.missing_at_transform or (len(others) == 1 and able.one_modality_at_transform)):
+    whole = set(given) == set(data.names)
+    single = len(given) == 1 and able.one_modality_at_transform
+    if not (whole or able.missing_at_transform or single):
         raise CapabilityError(f"{method} needs every modality at transform.")
-    given = data.select(*others)
-    held = np.stack([given.present[other] for other in others])  # (m - 1, n)
+    shown = data.select(*given)
+    held = np.stack([shown.present[other] for other in given])  # (m, n)
     enough = held.any(axis=0) if able.missing_at_transform else held.all(axis=0)
     rows = np.flatnonzero(data.present[name] & enough)
     if len(rows) == 0:
         raise DataError(f"no test row has {name!r} and another modality.")
-    given, truth = given[rows], data.select(name)[rows]
+    shown, truth = shown[rows], data.select(name)[rows]
     if kind.form == "text":
-        return _text(model, given, truth, name)
-    rebuilt = model.reconstruct(given)[name]
+        return _text(model, shown, truth, name)
+    rebuilt = model.reconstruct(shown)[name]
     if isinstance(rebuilt, list) or isinstance(truth[name], list):
         raise DataError("samples of different length are not compared entry by entry.")
     return reconstruction_r2(truth[name], rebuilt, training_mean(train, name))

@@ -11,6 +11,7 @@ from triptych.lazy import attribute
 
 _EXPORTS = {
     "SharedPrivate": "shared_private",
+    "VCCAPrivate": "vcca_private",
 }
 
 __all__ = list(_EXPORTS)

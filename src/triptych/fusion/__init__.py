@@ -10,7 +10,11 @@ from typing import Any
 from triptych.lazy import attribute
 
 _EXPORTS = {
+    "IntactSpace": "intact_space",
     "MultimodalAutoencoder": "multimodal_autoencoder",
+    "MultimodalVAE": "multimodal_vae",
+    "NestedAutoencoder": "nested_autoencoder",
+    "VCCA": "vcca",
 }
 
 __all__ = list(_EXPORTS)

@@ -52,10 +52,14 @@ class SquaredErrorDecoder(Decoder):
 class VectorValues(SquaredErrorDecoder):
     """Hidden layers, then one output a column or pixel."""
 
-    def __init__(self, n_in: int, shape: tuple[int, ...], *, width: int, depth: int) -> None:
+    def __init__(
+        self, n_in: int, shape: tuple[int, ...], *, width: int, depth: int, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.shape = shape
-        self.layers = VectorEncoder(n_in, math.prod(shape), width=width, depth=depth, dropout=0.0)
+        self.layers = VectorEncoder(
+            n_in, math.prod(shape), width=width, depth=depth, dropout=dropout
+        )
 
     def forward(self, code: Tensor) -> Tensor:
         """Values (b, p) or (b, c, h, w)."""

@@ -196,19 +196,24 @@ class VectorDecoder:
     Args:
         width: Units of a hidden layer.
         depth: Hidden layers; 0 is a linear map.
+        dropout: Share of hidden units left out while training.
     """
 
     width: int = 256
     depth: int = 2
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         check_number("VectorDecoder.width", self.width, low=1, integer=True)
         check_number("VectorDecoder.depth", self.depth, low=0, integer=True)
+        _check_share("VectorDecoder.dropout", self.dropout)
 
     def build(self, kind: Kind, reader: Input, n_in: int) -> Decoder:
         """The decoder of codes (b, n_in)."""
         _check_form(self, kind, "vector", "image")
-        return VectorValues(n_in, _sizes(kind), width=self.width, depth=self.depth)
+        return VectorValues(
+            n_in, _sizes(kind), width=self.width, depth=self.depth, dropout=self.dropout
+        )
 
 
 @register

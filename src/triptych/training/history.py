@@ -46,18 +46,19 @@ class History:
 
 
 class Means:
-    """Running means of named terms, weighted by rows."""
+    """Running means of named terms, weighted by rows; terms of other phases have other rows."""
 
-    def __init__(self, sums: Mapping[str, float] | None = None, rows: float = 0.0) -> None:
-        self.sums = dict(sums or {})
-        self.rows = rows
+    def __init__(
+        self, sums: Mapping[str, float] | None = None, rows: Mapping[str, float] | None = None
+    ) -> None:
+        self.sums, self.rows = dict(sums or {}), dict(rows or {})
 
     def add(self, terms: Mapping[str, float], rows: int) -> None:
         """Add one batch."""
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + value * rows
-        self.rows += rows
+            self.rows[name] = self.rows.get(name, 0.0) + rows
 
     def result(self) -> dict[str, float]:
         """The means so far."""
-        return {name: value / max(self.rows, 1.0) for name, value in self.sums.items()}
+        return {name: value / max(self.rows[name], 1.0) for name, value in self.sums.items()}

@@ -3,7 +3,8 @@
 - batch streams per term: a phase of several :class:`Stream`, each of its own batch size;
   their gradients are added before one step (DCCAE);
 - inner and alternating steps: several :class:`Phase` with parameters of their own (critics);
-- state per row: ``batch.rows`` says which rows of the training set a batch holds (free codes);
+- state per row: ``batch.rows`` says which rows of the training set a batch holds, and a phase may
+  ``move`` that state by itself, on the rows that another phase has just seen (free codes);
 - micro-batch gradients: a stream that is split into ``encode`` and ``terms_of`` (contrastive);
 - gathering across processes: :func:`triptych.losses.gather.gather` inside the terms;
 - after every step: ``after_step`` (a clamp on a scale).
@@ -49,6 +50,8 @@ class Stream:
         encode: From a batch to codes, row by row, for micro-batches.
         terms_of: From codes of the whole batch to the terms, for micro-batches.
         least: Fewest rows that the terms can use; a last batch of fewer is dropped.
+        order: Streams of one name go through the rows in one order: at equal sizes and steps they
+            see the same batches. ``None``: an order of its own.
     """
 
     terms: Callable[[Batch], Terms]
@@ -56,6 +59,7 @@ class Stream:
     encode: Callable[[Batch], Codes] | None = None
     terms_of: Callable[[Codes, Batch], Terms] | None = None
     least: int = 2
+    order: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Phase:
         parameters: What this phase moves; ``None`` for all of the network.
         steps: How many steps before the next phase's turn.
         learning_rate: ``None`` for the setting's.
+        moves: The terms themselves move what is theirs (buffers with state of their own), and no
+            optimiser steps; for a state per row, which an optimiser of the whole would drag along.
     """
 
     name: str
@@ -75,6 +81,7 @@ class Phase:
     parameters: tuple[nn.Parameter, ...] | None = None
     steps: int = 1
     learning_rate: float | None = None
+    moves: bool = False
 
 
 @dataclass
@@ -185,16 +192,22 @@ class _Fit:
         self.n = len(rows) - len(rows) % self.accelerator.num_processes
         self._check_shares()
         self.moved = [
-            [p for p in (phase.parameters or network.parameters()) if p.requires_grad]
+            []
+            if phase.moves
+            else [p for p in (phase.parameters or network.parameters()) if p.requires_grad]
             for phase in phases
         ]
         self.rates = [p.learning_rate or settings.learning_rate for p in phases]
         bare = [
             _optimizer(settings, moved, rate)
-            for moved, rate in zip(self.moved, self.rates, strict=True)
+            for phase, moved, rate in zip(phases, self.moved, self.rates, strict=True)
+            if not phase.moves
         ]
         prepared = self.accelerator.prepare(_Step(network), *bare)
         self.wrapped, self.optimizers = prepared[0], list(prepared[1:])
+        self.optimizer_of = dict(
+            zip([t for t, p in enumerate(phases) if not p.moves], self.optimizers, strict=True)
+        )
         self.device = self.accelerator.device
         # Without a gradient scaler Accelerate's own backward and step add only a search for
         # optional packages, at every step; data-parallel hooks work on plain backward too.
@@ -255,7 +268,10 @@ class _Fit:
                 self._one_step(turn, phase, done * phase.steps + inner, done)
 
     def _one_step(self, turn: int, phase: Phase, count: int, done: int) -> None:
-        optimizer, parts = self.optimizers[turn], self.settings.accumulate
+        if phase.moves:
+            self._move(turn, phase, count)
+            return
+        optimizer, parts = self.optimizer_of[turn], self.settings.accumulate
         for group in optimizer.param_groups:
             group["lr"] = self.rates[turn] * self.settings.rate_at(done, self.total)
         optimizer.zero_grad(set_to_none=True)
@@ -271,6 +287,14 @@ class _Fit:
             self.accelerator.clip_grad_norm_(self.moved[turn], self.settings.gradient_clip)
         (optimizer.optimizer if self.plain else optimizer).step()
         self.after_step()
+
+    def _move(self, turn: int, phase: Phase, count: int) -> None:
+        parts = self.settings.accumulate
+        for at, stream in enumerate(phase.streams):
+            for piece in range(parts):
+                chosen = self._chosen(f"{turn}.{at}", stream, count * parts + piece)
+                terms = stream.terms(self.rows.take(chosen, self.device))
+                self._record(turn, phase, at, terms, len(chosen))
 
     def _record(self, turn: int, phase: Phase, at: int, terms: Terms, rows: int) -> None:
         numbers = torch.stack([t.detach().float() for t in terms.values()]).tolist()
@@ -290,6 +314,7 @@ class _Fit:
     def _chosen(self, key: str, stream: Stream, count: int) -> NDArray[np.intp]:
         """The rows of a batch that this process has."""
         size = stream.batch_size or self.settings.batch_size
+        key = key if stream.order is None else f"order:{stream.order}"
         epoch, step = divmod(count, steps_per_epoch(self.n, size, stream.least))
         if (key, epoch) not in self.orders:
             for old in [k for k in self.orders if k[0] == key]:
@@ -407,7 +432,6 @@ class _Fit:
                             for k, v in result.items()
                         }
                     means.add(result, 1)
-                    means.rows = 1
         found = means.result()
         values = from_first(list(found.values()), self.device)
         return dict(zip(found, values, strict=True))

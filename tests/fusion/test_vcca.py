@@ -1,0 +1,182 @@
+"""VCCA: the posterior of one modality, its bound in closed form, and the private variant."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from triptych import Modalities, Training
+from triptych.errors import CapabilityError, ParameterError
+from triptych.fission import VCCAPrivate
+from triptych.fusion import VCCA
+from triptych.losses import gaussian_kl
+from triptych.nn.recipes import MLP, VectorDecoder
+from triptych.training.batches import Rows
+
+QUICK = Training(epochs=25, batch_size=25, learning_rate=1e-2, device="cpu")
+
+
+def views(n=250, seed=0):
+    """A shared code of two, and one private number in each modality."""
+    rng = np.random.default_rng(seed)
+    z, own = rng.normal(size=(n, 2)), rng.normal(size=(n, 2))
+    mix = np.random.default_rng(9)
+    X = {
+        m: np.column_stack([z, own[:, i]]) @ mix.normal(size=(3, p)) * scale
+        for i, (m, p, scale) in enumerate((("a", 6, 1.0), ("b", 5, 20.0)))
+    }
+    return X, z, own
+
+
+def small(cls=VCCA, depth=1, **kwargs):
+    return cls(
+        2,
+        **{
+            "encoders": {m: MLP(width=24, depth=depth) for m in "ab"},
+            "decoders": {m: VectorDecoder(width=24, depth=depth) for m in "ab"},
+            "training": QUICK,
+            "random_state": 0,
+            **kwargs,
+        },
+    )
+
+
+def r2(Z, F, Z_new, F_new):
+    Z, Z_new = (np.column_stack([z, np.ones(len(z))]) for z in (Z, Z_new))
+    left = F_new - Z_new @ np.linalg.lstsq(Z, F, rcond=None)[0]
+    return 1 - (left**2).sum() / ((F_new - F_new.mean(axis=0)) ** 2).sum()
+
+
+def test_with_one_source_the_other_modality_is_never_read():
+    X, _, _ = views()
+    model = small(sources=["a"], training=Training(epochs=1, device="cpu")).fit(X)
+    assert model.network_.encoders.names == ("a",)
+    both = model.transform(X)
+    np.testing.assert_array_equal(both, model.transform({**X, "b": X["b"] * 2 + 1}))
+    np.testing.assert_array_equal(both, model.transform({"a": X["a"]}))
+    with pytest.raises(CapabilityError, match=r"reads its code from \['a'\]; row 0 has none"):
+        model.transform({"b": X["b"]})
+    gaps = Modalities(X, present={"a": np.arange(250) != 3})
+    with pytest.raises(CapabilityError, match="row 3 has none of them"):
+        model.transform(gaps)
+    assert small(sources=["a"], training=Training(epochs=1, device="cpu")).fit(gaps).names_in_
+
+
+def test_the_bound_in_closed_form(torch_draws):
+    # With linear decoders E log p(x|z) over a normal z is known:
+    # -|x - W mu - b|² / 2s² - tr(W Σ W^T) / 2s² - p log(s sqrt(2 pi)).
+    X, _, _ = views(20)
+    model = small(depth=0, noise=0.7, beta=0.5, weights={"b": 2.0}, sources=["a"]).fit(X)
+    net = model.network_
+    batch = Rows(Modalities(X), model.inputs_).take(np.arange(20))
+    with torch.no_grad():
+        found = np.array([float(model._terms(net, batch)["loss"]) for _ in range(400)])
+        mean, log_variance = model._normal(net.encoders["a"](batch.values["a"]))
+        wanted = 0.5 * gaussian_kl(mean, log_variance).mean()
+        for m, weight in (("a", 1.0), ("b", 2.0)):
+            line = net.decoders[m].decoder.layers.layers[0]
+            left = (batch.values[m] - line(mean)).square().sum(1)
+            spread = (line.weight.square() @ log_variance.exp().T).sum(0)
+            constant = len(line.bias) * math.log(0.7 * math.sqrt(2 * math.pi))
+            wanted = wanted + weight * ((left + spread) / (2 * 0.49) + constant).mean()
+    # Four standard errors of the mean of 400 draws.
+    assert abs(found.mean() - float(wanted)) < 4 * found.std() / 20
+
+
+def test_dropout_of_samples_is_for_training_alone(torch_draws):
+    X, _, _ = views(20)
+    model = small(depth=0, noise=1.0, dropout=0.5).fit(X)
+    batch = Rows(Modalities(X), model.inputs_).take(np.arange(20))
+    net = model.network_
+
+    def spread():
+        with torch.no_grad():
+            return np.std([float(model._terms(net, batch)["a"]) for _ in range(60)])
+
+    quiet = spread()
+    net.train()
+    assert spread() > 1.2 * quiet
+    net.eval()
+
+
+def test_the_shared_code_is_found_from_either_modality():
+    X, z, _ = views()
+    new, z_new, _ = views(seed=1)
+    model = small(noise=0.3).fit(X)
+    for m in "ab":
+        assert r2(model.transform({m: X[m]}), z, model.transform({m: new[m]}), z_new) > 0.6
+    alone = small(noise=0.3, sources=["a"]).fit(X)
+    assert r2(alone.transform(X), z, alone.transform(new), z_new) > 0.6
+
+
+def test_private_codes_hold_what_only_one_modality_has():
+    X, z, own = views(400)
+    new, z_new, own_new = views(seed=1)
+    model = small(VCCAPrivate, n_private=1, noise=0.3, dropout=0.1).fit(X)
+    Z, Z_new = model.transform(X), model.transform(new)
+    assert model.parts_ == Z.names == ("shared", "a", "b")
+    assert r2(Z["shared"], z, Z_new["shared"], z_new) > 0.6
+    for i, m in enumerate("ab"):
+        told = r2(Z[m], own[:, [i]], Z_new[m], own_new[:, [i]])
+        assert told > 0.4
+        assert told > r2(Z["shared"], own[:, [i]], Z_new["shared"], own_new[:, [i]]) + 0.2
+
+
+def test_the_private_loss_has_a_divergence_for_each_code():
+    X, _, _ = views(60)
+    model = small(VCCAPrivate, n_private=2, training=Training(epochs=1, device="cpu")).fit(X)
+    t = model.history_["train"]
+    parts = t["a"][0] + t["b"][0] + t["kl"][0] + t["kl:a"][0] + t["kl:b"][0]
+    assert t["loss"][0] == pytest.approx(parts, rel=1e-5)
+    model.set_params(beta=0.0).fit(X)
+    t = model.history_["train"]
+    assert t["loss"][0] == pytest.approx(t["a"][0] + t["b"][0], rel=1e-5)
+
+
+def test_likelihood_of_the_linear_model_with_private_codes():
+    # x_m = W_m [z, h_m] + b_m + noise, so all of x is normal.
+    X, _, _ = views(30)
+    model = small(VCCAPrivate, depth=0, n_private=1, noise=0.8, dropout=0.0).fit(X)
+    C, b, x, volume = np.zeros((11, 11)), [], [], 0.0
+    blocks = {"a": slice(0, 6), "b": slice(6, 11)}
+    W = {}
+    for m, at in blocks.items():
+        line = model.network_.decoders[m].decoder.layers.layers[0]
+        W[m] = line.weight.detach().numpy().astype(float)
+        b.append(line.bias.detach().numpy())
+        reader = model.inputs_[m]
+        x.append((X[m] - reader.mean) / reader.scale)
+        volume += np.log(reader.scale.astype(float)).sum()
+        C[at, at] += W[m][:, 2:] @ W[m][:, 2:].T
+    shared = np.concatenate([W[m][:, :2] for m in blocks])
+    C += shared @ shared.T + 0.64 * np.eye(11)
+    away = np.concatenate(x, 1) - np.concatenate(b)
+    wanted = -0.5 * np.einsum("np,pq,nq->n", away, np.linalg.inv(C), away)
+    wanted -= 0.5 * np.linalg.slogdet(2 * np.pi * C)[1] + volume
+    found = model.log_likelihood(X, n_samples=3000)
+    # Weights of 3,000 codes vary by some per cent, more in rows far out.
+    assert np.abs(found - wanted).mean() < 0.3
+
+
+def test_samples_of_both():
+    X, _, _ = views(60)
+    for cls in (VCCA, VCCAPrivate):
+        model = small(cls, training=Training(epochs=1, device="cpu")).fit(X)
+        assert model.sample(5)["b"].shape == (5, 5)
+        drawn = model.sample(3, {"a": X["a"][:4]})
+        assert len(drawn) == 12
+        assert len(np.unique(drawn["b"][:, 0])) == 12
+
+
+def test_what_cannot_be_used_is_named():
+    X, _, _ = views(20)
+    for bad, message in (
+        ({"sources": "a"}, "sources: expected names of modalities"),
+        ({"sources": ["z"]}, r"sources: \['z'\] are no modalities"),
+        ({"dropout": 1.0}, "dropout: expected a number >= 0 and <= 0.99"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            small(**bad).fit(X)
+    with pytest.raises(ParameterError, match="n_private"):
+        small(VCCAPrivate, n_private=0).fit(X)
