@@ -46,6 +46,7 @@ PACKAGES: dict[str, list[list[str]]] = {
         ["--no-deps", "torchvision==0.28.0"],
         [TORCH, "torchvision==0.28.0", "multiviewae==1.1.8", "setuptools<81"],
     ],
+    "search": [["numpy", "faiss-cpu==1.15.1"]],
     "mvlearn": [
         ["numpy<1.24", "scipy<1.11", "scikit-learn<1.3", "joblib", "matplotlib", "seaborn"],
         ["--no-deps", "mvlearn==0.5.0"],

@@ -21,7 +21,13 @@ def plainly(query, among, k):
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    for name, size in {"QUERIES": 4, "ROWS": 11, "FIRST": 7, "SPARE": 1, "GATHERED": 20}.items():
+    for name, size in {
+        "QUERIES": 4,
+        "PRODUCTS": 44,
+        "FIRST": 7,
+        "SPARE": 1,
+        "PAIRS": 3,
+    }.items():
         monkeypatch.setattr(neighbours, name, size)
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Queries and rows whose products are held at a time; the first rows only find a threshold.
-QUERIES, ROWS, FIRST = 256, 4096, 1024
+# Queries and products that are held at a time; the first rows only find a threshold.
+QUERIES, PRODUCTS, FIRST = 256, 1 << 20, 1024
 # Candidates by query beyond k that are worth sorting out.
 SPARE = 64
-# Numbers that are gathered at a time to compute cosines again.
+# Numbers that are scaled at a time.
 GATHERED = 1 << 20
+# Pairs whose cosines are computed again at a time: their codes stay in the cache.
+PAIRS = 256
 UNIT = 2.0**-24  # rounding of float32
 
 
@@ -96,9 +98,9 @@ class Searchable:
     ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         pool = _Pool(self, q, k)
         single = q.astype(np.float32)
-        start = 0
+        start, most = 0, max(PRODUCTS // len(q), 1)
         while start < len(self.codes):
-            stop = min(start + (ROWS if start else max(FIRST, k)), len(self.codes))
+            stop = min(start + (most if start else max(FIRST, k)), len(self.codes))
             scores = single @ self.single[start:stop].T  # (q, tile)
             scores *= self.factor[start:stop]
             pool.take(scores, start)
@@ -131,7 +133,7 @@ class Searchable:
     ) -> NDArray[np.float64]:
         """Cosines (c,) of pairs: unit query ``i`` with row ``j``. Equal rows give equal ones."""
         out = np.empty(len(i))
-        for part in _parts(len(i), max(GATHERED // max(q.shape[1], 1), 1)):
+        for part in _parts(len(i), PAIRS):
             rows = self.codes[j[part]].astype(np.float64)
             out[part] = np.einsum("cd,cd->c", q[i[part]], rows) * self.scale[j[part]]
         return out

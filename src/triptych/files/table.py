@@ -111,7 +111,8 @@ def assemble_table(
     if not modalities:
         raise ParameterError(
             f"{path}: say which columns make which modality, for instance modalities={{'size': "
-            f"'width,height:vector', 'words': 'caption:text'}}; columns: {table.listed()}."
+            f"'width,height:vector', 'words': 'caption:text', 'image': 'path:picture'}} (on the "
+            f"command line --modality words=caption:text); columns: {table.listed()}."
         )
     data: dict[str, Any] = {}
     present: dict[str, NDArray[np.bool_]] = {}
