@@ -1,6 +1,6 @@
 """MultimodalVAE and MultimodalAutoencoder beside the same steps written out in PyTorch.
 
-Run: python benchmarks/speed/fusion_steps.py [--rows N] [--repeats N]
+Run: python benchmarks/speed/fusion_steps.py [--rows N] [--repeats N] [--threads N]
 
 Two modalities of 784 columns, two hidden layers of 256 each way, codes of 32, batches of 512; one
 epoch (see rivals/ours_fusion_steps.py). Target: 0.9 of the bare loop's samples per second.
@@ -22,12 +22,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=SIZES["n"])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    sizes = {**SIZES, "n": given.rows}
-    with Rival("triptych", HERE / "rivals" / "ours_fusion_steps.py", **sizes) as ours:
+    sizes, threads = {**SIZES, "n": given.rows}, given.threads
+    script = HERE / "rivals" / "ours_fusion_steps.py"
+    with Rival("triptych", script, threads=threads, **sizes) as ours:
         names = ("vae", "bare vae", "autoencoder", "bare autoencoder")
         found = interleave({n: (ours, n) for n in names}, repeats=given.repeats, warm_up=1)
-    print(f"{heading()}; {sizes}\n")
+    print(f"{heading(threads)}; {sizes}\n")
     print("| work | samples/s | CPU s | of the bare loop's | slowest / fastest |")
     print("| --- | --- | --- | --- | --- |")
     for name, t in found.items():
