@@ -235,7 +235,7 @@ def test_a_csv_needs_to_be_told_its_modalities(tmp_path):
         (("embed", "nomodel", "DATA", "-o", "c.npz"), "is not a saved model: no such folder"),
         (("search", "MODEL", "DATA", "--query", "sound=x"), "unknown modality 'sound'"),
         (("search", "MODEL", "DATA", "--query", "image=@90"), "from @0 to @89"),
-        (("search", "MODEL", "DATA", "--query", "image=no.png"), "no.png cannot be read"),
+        (("search", "MODEL", "DATA", "--query", "image=no.png"), "no.png: cannot be read"),
         (("report", "nothing.json"), "nothing.json cannot be read"),
     ],
 )

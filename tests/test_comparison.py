@@ -13,7 +13,7 @@ import sklearn.linear_model  # noqa: F401  its import draws from Python's global
 from triptych.comparison import compare, divided
 from triptych.comparison.extras import gather, item
 from triptych.contracts.method import Capabilities, Coordination, Fusion
-from triptych.coordination import CCA, GCCA
+from triptych.coordination import CCA, GCCA, MCCA, KernelCCA, ProbabilisticCCA
 from triptych.dataset import Dataset
 from triptych.errors import DataError, FileError, ParameterError, TrainingError
 from triptych.modalities import Modalities, make_parts
@@ -423,8 +423,26 @@ def test_the_null_of_groups_and_of_many_columns():
     assert troubles == []
     assert some["null"]["rows"] == 300
     assert len(some["null"]["by_chance"]) == 3
-    without, _ = gather(GCCA(1).fit(wide.X), wide, {}, None, wide)
-    assert "null" not in without
+    three = numbers(200, p=2)
+    three = Dataset(Modalities({**three.X, "c": three.X["a"] + three.X["b"]}))
+    learnt = ProbabilisticCCA(1, ridge=0.1, max_iter=20)
+    learnt.fit(three.X)
+    by_em, _ = gather(learnt, three, {}, None, three)
+    assert by_em["null"]["p_values"] == [0.01]
+    learnt.rank_ = {"a": 100, "b": 100, "c": 2}  # EM for each permutation would take minutes
+    assert "null" not in gather(learnt, three, {}, None, three)[0]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [MCCA(2), GCCA(2), ProbabilisticCCA(2), KernelCCA(2, kernel="linear", ridge=1e-3)],
+)
+def test_the_null_of_every_linear_method_reaches_the_page(method):
+    record = json.loads(json.dumps(compare(numbers(80, p=3), methods=[method])))
+    (row, *_) = summarise(record).rows
+    assert row.exhibits.null.beyond() == 1
+    assert row.exhibits.null.all_rows
+    assert len(row.exhibits.null.by_chance) == 2
 
 
 def test_a_null_that_fails_does_not_cost_the_run():

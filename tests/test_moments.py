@@ -99,3 +99,15 @@ def test_shrinkage_of_unrelated_columns_is_nearly_all():
     squares = (each.sum(axis=1) ** 2).sum() - (each**2).sum()
     R = np.corrcoef(Z.T)
     assert shrinkage(squares, (R**2).sum() - 20, 500) > 0.8
+
+
+@pytest.mark.parametrize("row", [0, 5_000, 19_999])
+@pytest.mark.parametrize("size", [1, 30, 1e3, 1e6])
+def test_products_of_float32_know_of_rows_that_dwarf_the_others(row, size):
+    X = np.random.default_rng(0).normal(size=(20_000, 8))
+    X[row] *= size
+    X = X.astype(np.float32)
+    fast = gather([Rows("a", X, 8)], single=True)
+    exact = gather([Rows("a", X.astype(float), 8)])
+    error = np.abs(fast.correlation(0, 0) - exact.correlation(0, 0)).max()
+    assert error <= fast.error(0) <= (2e-8 if size == 1 else 5e-6)

@@ -1,13 +1,13 @@
 """The batch decomposition on gates hidden in many columns, beside the exact answer.
 
-Run: python benchmarks/truth/batch_gates.py [gate ...]
+Run: python benchmarks/truth/batch_gates.py [gate ...] [--rows 6000] [--steps 120]
 Each coin is a direction among 40 columns, under noise and a nuisance of twice its size; with
 probability ``FLIP`` the label is turned over, and the truth is then that of the noisy table, by
 alternating minimisation on the exact posteriors. Ways: neither,
 refinement without affinities, affinities alone (the paper's), and both (the default).
 """
 
-import sys
+import argparse
 import time
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from triptych.datasets.synthetic import logic_gate
 from triptych.information._batch import SETTINGS, decomposition
 from triptych.losses.coupling import coupled, information_of, refined
 
-ROWS, COLUMNS, FLIP = 6000, 40, 0.1
+COLUMNS, FLIP = 40, 0.1
 BIT = np.log(2)
 WAYS = {
     "neither": {"refine": 0, "affinity_steps": 0},
@@ -53,32 +53,40 @@ def exact(gate: str) -> list[float]:
     return [v / BIT for v in (one + two - both, both - two, both - one, total - both)]
 
 
-def main() -> None:
+def main(gates: list[str], rows: int, steps: int) -> None:
     """The table."""
-    print(f"{time.strftime('%Y-%m-%d')}, {torch.get_num_threads()} thread(s), bits, n = {ROWS}\n")
-    print("| gate | way | redundancy | unique 1 | unique 2 | synergy | seconds |")
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {torch.get_num_threads()} thread(s), bits, n = {rows}, "
+        f"{steps} steps\n"
+    )
+    print("| gate | way | redundancy | unique 1 | unique 2 | synergy | CPU s |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for gate in sys.argv[1:] or ("and", "xor", "copy", "unique"):
+    for gate in gates:
         print(f"| {gate} | exact |", " | ".join(f"{v:.3f}" for v in exact(gate)), "| |")
-        data = logic_gate(gate, ROWS, 1)
+        data = logic_gate(gate, rows, 1)
         x1, x2 = (hidden(data.X[m][:, 0], s) for s, m in enumerate(("a", "b")))
-        turned = np.random.default_rng(9).random(ROWS) < FLIP
+        turned = np.random.default_rng(9).random(rows) < FLIP
         y = np.where(turned, 1 - data.y, data.y)
         for way, settings in WAYS.items():
-            start = time.perf_counter()
+            start = time.process_time()
             found = decomposition(
                 x1,
                 x2,
                 y,
-                steps=120,
+                steps=steps,
                 training=replace(SETTINGS, learning_rate=2e-3),
                 random_state=0,
                 **settings,
             )
             parts = [v.to("bits") for v in found]
             cells = " | ".join(f"{v.value:.3f} ± {v.standard_error:.3f}" for v in parts)
-            print(f"| {gate} | {way} | {cells} | {time.perf_counter() - start:.0f} |", flush=True)
+            print(f"| {gate} | {way} | {cells} | {time.process_time() - start:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("gates", nargs="*", default=["and", "xor", "copy", "unique"])
+    parser.add_argument("--rows", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=120)
+    given = parser.parse_args()
+    main(given.gates, given.rows, given.steps)

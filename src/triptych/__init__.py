@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from triptych import information as information
     from triptych import losses as losses
     from triptych import report as report
+    from triptych import retrieval as retrieval
     from triptych import similarity as similarity
     from triptych import testing as testing
     from triptych.catalog import load as load
@@ -44,6 +45,7 @@ _EXPORTS = {
     "load": "catalog",
     "losses": "losses",
     "report": "report",
+    "retrieval": "retrieval",
     "similarity": "similarity",
     "testing": "testing",
 }

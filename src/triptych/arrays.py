@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from triptych.errors import DataError, ParameterError, ShapeError
 
 CHUNK_ROWS = 16_384
+CHUNK_NUMBERS = 1 << 21
 
 
 def is_sparse(data: Any) -> bool:
@@ -23,15 +25,25 @@ def is_dask(data: Any) -> bool:
     return type(data).__module__.startswith("dask.array")
 
 
+def is_on_demand(data: Any) -> bool:
+    """Whether rows lie in files of their own (:mod:`triptych.media`)."""
+    return getattr(data, "on_demand", False) is True
+
+
 def is_lazy(data: Any) -> bool:
-    """Whether reading ``data`` costs more than a look at memory (memory-mapped, Dask)."""
-    if is_dask(data):
+    """Whether reading ``data`` costs more than a look at memory (memory-mapped, Dask, files)."""
+    if is_dask(data) or is_on_demand(data):
         return True
     while isinstance(data, np.ndarray):
         if isinstance(data, np.memmap):
             return True
         data = data.base
     return False
+
+
+def rows_at_once(shape: tuple[int, ...], numbers: int = CHUNK_NUMBERS) -> int:
+    """How many rows of an array (n, ...) hold about so many numbers: 1 to CHUNK_ROWS."""
+    return int(min(max(numbers // max(math.prod(shape[1:]), 1), 1), CHUNK_ROWS))
 
 
 def row_chunks(n: int, rows: int = CHUNK_ROWS) -> Iterator[slice]:
@@ -56,6 +68,8 @@ def check_finite(data: Any, name: str, present: NDArray[np.bool_] | None = None)
         name: Modality, for the message.
         present: Boolean (n,); rows that are ``False`` are not looked at.
     """
+    if is_on_demand(data):  # looked at whenever a file is read
+        return
     values = data.data if is_sparse(data) else data
     if values.dtype.kind not in "fc":
         return

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from triptych.arrays import is_sparse
 
 # A block of 4096 rows keeps BLAS busy; wide rows come in blocks of about this many numbers.
-BLOCK_ROWS, BLOCK_SIZE = 4096, 1 << 21
-PILOT_ROWS = 512
+BLOCK_ROWS, BLOCK_SIZE = 4096, 1 << 23
+PILOT_ROWS, FAR_ROWS = 512, 32
 
 
 class Reader(Protocol):
@@ -79,6 +79,13 @@ class Rows:
         """At most so many rows, evenly spaced, as a dense array."""
         count = min(self.n, most)
         at = np.unique(np.linspace(0, self.n - 1, count).astype(np.intp))
+        if self._map is not None:
+            # A row of a file may bring 2 MiB around it into memory, so a few are read at a time.
+            parts = []
+            for low in range(0, len(at), FAR_ROWS):
+                parts.append(self.data[self.start + at[low : low + FAR_ROWS]])
+                self.release(0, self.n)
+            return np.concatenate(parts)
         picked = Rows(
             self.name,
             self.data,

@@ -9,7 +9,15 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from triptych.arrays import as_mask, check_finite, is_dask, is_lazy, is_sparse, row_chunks
+from triptych.arrays import (
+    as_mask,
+    check_finite,
+    is_dask,
+    is_lazy,
+    is_on_demand,
+    is_sparse,
+    row_chunks,
+)
 from triptych.errors import DataError, ModalityError, ShapeError
 from triptych.values import register
 
@@ -52,7 +60,7 @@ class Modalities:
         data: Modality name to data with n rows: *vector* (n, p) as NumPy, SciPy sparse,
             memory-mapped or Dask array; *sequence* (n, t, p) or a list of (t_i, p); *image*
             (n, c, h, w); *waveform* list of (t_i,); *text* list of str. ``None`` in a list marks
-            an absent row.
+            an absent row. Pictures and sounds may stay in their files (:mod:`triptych.media`).
         present: Boolean (n,) by modality name; names left out are present in all rows. What
             stands in absent rows is never read.
         kinds: Form by modality name where it cannot be told from the data, for instance
@@ -217,7 +225,9 @@ class Modalities:
         """Data of one modality (str), or Modalities of some rows (slice, indices, mask, int)."""
         if isinstance(key, str):
             self._known(key)
-            return take_rows(self._data[key], self._rows)
+            values = take_rows(self._data[key], self._rows)
+            # A file of an absent row is not opened, whatever marked it absent.
+            return values.where(self.present[key]) if is_on_demand(values) else values
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]  # scikit-learn takes rows as X[rows, ...]
         rows = self._compose(key)
@@ -373,7 +383,7 @@ def check_rows_finite(X: Modalities) -> None:
     """Check memory-mapped data for NaN and infinity, block by block; Dask data are not read."""
     for name in X.names:
         values = X._data[name]
-        if not is_lazy(values) or is_dask(values):
+        if not is_lazy(values) or is_dask(values) or is_on_demand(values):
             continue
         rows = np.arange(X._base_rows)[slice(None) if X._rows is None else X._rows]
         for part in row_chunks(len(rows)):
@@ -424,6 +434,11 @@ def _recognise(
             f"modality {name!r}: expected an array or a list with one entry per row, "
             f"got {type(values).__name__}."
         )
+    if is_on_demand(values):
+        if form not in (None, values.form):
+            raise ShapeError(f"modality {name!r}: declared {form!r}, but it is {values.form!r}.")
+        there = values.present
+        return values, Kind(values.form, values.sample_shape), None if there.all() else there
     if isinstance(values, np.ndarray) and values.dtype.kind in "OUS" and values.ndim == 1:
         values = values.tolist()
     if isinstance(values, (list, tuple)):

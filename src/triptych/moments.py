@@ -24,6 +24,12 @@ SINGLE_WORK = 2e9
 # Error of an entry of a correlation matrix gathered so, of unit diagonal: measured over random
 # data of 1e4 to 1e6 rows as 2e-9 and below, with a margin.
 SINGLE_NOISE = 1e-8
+# The same where one row holds all of a column: what is added to a large sum loses digits. Measured
+# as 1.4e-6 and below, with a margin.
+SINGLE_ALONE = 4e-6
+# A block whose squares are at most this much above those of another holds no such row. Squares of
+# 4096 normal numbers differ by 3 % of their mean, so blocks of these stay below it.
+LEVEL = 1.18
 
 
 class Columns(NamedTuple):
@@ -56,7 +62,8 @@ class Moments:
         scatters: Sums over rows of products of centred columns, (p_i, p_j), for i <= j row by row:
             (0, 0), (0, 1), ..., (1, 1), ...; divided by the units of both.
         noise: Error of an entry relative to the root of the two diagonal entries.
-        lost: By modality (p_i,), the factor by which subtracting the mean enlarged that error.
+        lost: By modality (p_i,), the factor by which subtracting the mean enlarged that error,
+            and a row that dwarfs the others, which products of float32 feel.
         sizes: By modality (p_i,), root mean square of the numbers times the epsilon of their
             type: their own rounding.
     """
@@ -175,12 +182,12 @@ def gather(
             and all(not s.sparse and s.dtype == np.float32 for s in sources)
             and sources[0].n * total**2 >= SINGLE_WORK
         )
+    ends = list(spans(list(sources), total))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if mixed is None:
             sums = _Sums([_Pilot.of(source) for source in sources], single)
         else:
             sums = _Sums([_Pilot.none(parts[0][1].shape[1]) for parts in mixed], False)
-        ends = list(spans(list(sources), total))
         for k, (low, high) in enumerate(ends):
             for source in sources:
                 if k + 1 < len(ends):
@@ -278,6 +285,10 @@ class _Sums:
         self.scratch: dict[tuple[int, ...], NDArray[Any]] = {}
         self.sums = [np.zeros(width) for width in widths]
         self.n = 0
+        # With products of float32: the largest square of a column, and the least mean of its
+        # squares in a block.
+        self.largest = [np.zeros(width) for width in widths]
+        self.least = [np.full(width, np.inf) for width in widths]
         self.buffers: list[NDArray[Any] | None] = [None] * len(pilots)
 
     def add(self, blocks: Sequence[Any]) -> None:
@@ -318,7 +329,21 @@ class _Sums:
             self.scratch[total.shape] = np.empty(total.shape, dtype=self.kind)
         # NumPy's own BLAS, as everywhere in this pass: SciPy brings another, and threads of the
         # one that wait spin for a while in the way of the other's.
-        total += np.matmul(a.T, b, out=self.scratch[total.shape])
+        found = np.matmul(a.T, b, out=self.scratch[total.shape])
+        total += found
+        i, j = self.pairs[at]
+        if i == j and self.kind is np.float32:
+            self._look_for_rows(i, a, found.diagonal().astype(np.float64) / len(a))
+
+    def _look_for_rows(self, i: int, block: NDArray[Any], squares: Array) -> None:
+        """Keep the largest square of columns whose mean of squares (p,) stands out here."""
+        first = np.isinf(self.least[i])
+        odd = first | ~(squares <= LEVEL * self.least[i])
+        if odd.any():
+            some = block if odd.all() else block[:, odd]
+            most = np.maximum(some.max(axis=0), -some.min(axis=0)).astype(np.float64) ** 2
+            self.largest[i][odd] = np.maximum(self.largest[i][odd], most)
+        self.least[i] = np.minimum(self.least[i], squares)
 
     def moments(self, names: tuple[str, ...], rounding: Sequence[float]) -> Moments:
         self.scratch, self.buffers = {}, []
@@ -333,9 +358,11 @@ class _Sums:
                 S[low : low + 256] -= (n * off[i][low : low + 256])[:, None] * off[j]
             if i == j:
                 after = np.maximum(np.diag(S), 0.0)
-                lost.append(
-                    np.where(after > 0, before / np.where(after > 0, after, 1.0), 1.0).clip(1.0)
-                )
+                ratio = np.where(after > 0, before / np.where(after > 0, after, 1.0), 1.0)
+                if self.kind is np.float32:
+                    share = self.largest[i] / np.where(before > 0, before, np.inf)
+                    ratio *= np.maximum(1.0, share * SINGLE_ALONE / SINGLE_NOISE)
+                lost.append(ratio.clip(1.0))
             scatters.append(S)
         means = tuple(p.shift + m * p.unit for p, m in zip(self.pilots, off, strict=True))
         sizes = []

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from triptych.coordination import CCA
+from triptych.coordination import CCA, _solution
 from triptych.errors import (
     DataError,
     DegenerateDataWarning,
@@ -406,9 +406,36 @@ def test_a_penalty_does_not_hide_that_columns_depend_on_one_another(penalty):
             model.fit(copied)
     with pytest.raises(DataError, match="'a': its columns depend on one another"):
         CCA(solver="cholesky", **penalty).fit(copied)
-    # Beyond the rank, of which the randomised road knows only the most it can be.
-    wide = CCA(5, solver="randomized", random_state=0, **penalty).fit(copied)
-    assert np.isfinite(wide.loadings_["a"]).all() and np.isfinite(wide.weights_["a"]).all()
+    with pytest.raises(ParameterError, match=r"at most 3.*rank.*'a': 4, 'b': 3.*got 4"):
+        CCA(4, solver="randomized", random_state=0, **penalty).fit(copied)
+    leading = CCA(3, solver="randomized", random_state=0, **penalty).fit(copied)
+    assert leading.rank_ == svd.rank_
+    np.testing.assert_allclose(leading.correlations_, svd.correlations_, atol=1e-6)
+
+
+def test_the_randomised_road_knows_ranks_as_far_as_it_looks():
+    X = pair(80, 4, 3)
+    rng = np.random.default_rng(0)
+    wide = {"a": X["a"] @ rng.normal(size=(4, 30)), "b": rng.normal(size=(80, 40))}
+    wide["b"][:, :5] += wide["a"][:, :5]
+    model = CCA(2, ridge=0.1, solver="randomized", random_state=0).fit(wide)
+    assert model.rank_ == {"a": 4, "b": 40}
+    single = {m: (100 + v).astype(np.float32) for m, v in wide.items()}
+    assert CCA(2, ridge=0.1, solver="randomized", random_state=0).fit(single).rank_["a"] == 4
+    far = {**wide, "a": wide["a"] * 1e-120}
+    with pytest.raises(ParameterError, match=r"at most 4.*\{'a': 4, 'b': 15\}.*up to 15.*got 5"):
+        CCA(5, ridge=0.1, solver="randomized", random_state=0).fit(far)
+
+
+@pytest.mark.parametrize("how", [lambda X: X, lambda X: iter([X])])
+def test_one_pass_warns_of_rows_that_dwarf_all_others(how):
+    X = pair(500, 4, 3)
+    X["a"][17], X["b"][17] = 3e7, -2e7
+    with pytest.warns(DegenerateDataWarning, match="rows that dwarf all others.*error"):
+        model = CCA(solver="cholesky").fit(how(X))
+    exact = CCA(solver="svd").fit(X).correlations_
+    assert model.error_bound_ > 1e-6 and np.abs(model.correlations_ - exact).max() > 1e-9
+    np.testing.assert_allclose(CCA().fit(X).correlations_, exact, atol=1e-9)
 
 
 def test_a_stream_of_fewer_rows_than_columns_with_a_ridge():
@@ -426,3 +453,36 @@ def test_confounds_that_leave_nothing_are_named(solver):
     X = pair(60, 3, 2)
     with pytest.raises(DataError, match="'a': nothing is left once the effect of 'c' is removed"):
         CCA(confounds="c", solver=solver).fit({**X, "c": X["a"] * 2 + 1})
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (80, 60), (60, 60)])
+def test_few_components_by_squares_are_those_by_singular_values(shape):
+    rng = np.random.default_rng(0)
+    U, V = (np.linalg.qr(rng.normal(size=(n, 60)))[0] for n in shape)
+    sizes = np.linspace(0.99, 0.05, 60)
+    K = U * sizes @ V.T
+    rho, (P, Q) = _solution._by_squares(K, 3)
+    np.testing.assert_allclose(rho, sizes, atol=1e-13)
+    for turn in (P, Q):
+        np.testing.assert_allclose(turn.T @ turn, np.eye(3), atol=1e-13)
+    np.testing.assert_allclose(np.diag(P.T @ K @ Q), sizes[:3], atol=1e-13)
+    # Squares of small values drown in rounding, and are not taken.
+    assert _solution._by_squares(U * np.geomspace(1, 1e-4, 60) @ V.T, 3) is None
+
+
+@pytest.mark.parametrize("mean", [0.0, 3.0, 1e6])
+def test_wide_data_of_any_mean_by_rows(mean):
+    X = {m: v + mean for m, v in pair(50, 1300, 1100).items()}  # more than one strip
+    few, whole = (CCA(d, ridge=0.4, solver="dual").fit(X) for d in (2, None))
+    svd = CCA(2, ridge=0.4, solver="svd").fit(X)
+    tolerance = 1e-10 if mean < 10 else 1e-8  # a mean of 1e6 leaves 10 digits of the numbers
+    for model in (few, whole):
+        np.testing.assert_allclose(
+            model.all_correlations_[:49], svd.all_correlations_[:49], atol=tolerance
+        )
+    for name in "ab":
+        scale = np.abs(svd.weights_[name]).max()
+        np.testing.assert_allclose(
+            few.weights_[name], svd.weights_[name], atol=100 * tolerance * scale
+        )
+        np.testing.assert_allclose(few.loadings_[name], svd.loadings_[name], atol=100 * tolerance)

@@ -154,9 +154,29 @@ def test_one_pass_says_what_it_cannot_see():
     assert model.error_bound_ > 1e-6
     assert CCA().fit(near).rank_["a"] == 6  # rows read twice show it
     copied = {**X, "a": np.column_stack([X["a"], X["a"][:, 0]])}
-    model = CCA().fit(batches(copied, 100))
+    with pytest.warns(DegenerateDataWarning, match="'a': one pass.*sees 5 directions of 6"):
+        model = CCA().fit(batches(copied, 100))
     assert model.rank_["a"] == 5
     np.testing.assert_allclose(model.correlations_, CCA().fit(X).correlations_, atol=1e-10)
+
+
+def test_what_cannot_be_solved_for_is_not_there():
+    X = pair()
+    for model, message in (
+        (CCA().partial_fit({m: v[:1] for m, v in X.items()}), "needs 2 rows"),
+        (CCA(7).partial_fit(X), "at most 4"),
+        (CCA(shrinkage="auto").partial_fit(X), "reads rows twice"),
+    ):
+        assert not hasattr(model, "correlations_")
+        assert getattr(model, "weights_", None) is None
+        with pytest.raises((DataError, ParameterError), match=message):
+            _ = model.correlations_
+        with pytest.raises((DataError, ParameterError), match=message):
+            model.transform(X)
+    refused = CCA()
+    with pytest.raises(DataError):
+        refused.partial_fit({"a": X["a"], "b": np.full((200, 4), np.nan)})
+    assert not hasattr(refused, "correlations_")
 
 
 def test_large_means_cost_a_stream_no_digits():

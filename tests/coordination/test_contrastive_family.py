@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from triptych import Modalities, Training
 from triptych.coordination import (
@@ -12,11 +13,13 @@ from triptych.coordination import (
     VSE,
     BarlowTwins,
     ContrastivePairs,
+    GatedCoordination,
     SigLIP,
+    SimilarityAlignment,
     Triplet,
     VICReg,
 )
-from triptych.errors import DataError, ParameterError
+from triptych.errors import DataError, DegenerateDataWarning, ParameterError
 from triptych.nn.recipes import MLP
 from triptych.training.batches import Rows
 
@@ -32,8 +35,10 @@ METHODS = {
     "Triplet, hardest": (Triplet, {"mining": "hardest", "warm_up": 20}),
     "BarlowTwins": (BarlowTwins, {}),
     "VICReg": (VICReg, {}),
+    "SimilarityAlignment": (SimilarityAlignment, {"guard": "negatives", "similarity": "rbf"}),
 }
-CONTRASTIVE = [name for name in METHODS if name not in ("BarlowTwins", "VICReg")]
+SHORT = Training(epochs=2, batch_size=40, device="cpu")
+EVERY = [*METHODS, "GatedCoordination"]
 
 
 def views(n=128, seed=0, names="ab"):
@@ -185,11 +190,106 @@ def test_rows_without_a_partner_change_nothing(name):
     assert whole.item() == pytest.approx(part.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", CONTRASTIVE)
+def pairs_of(name, training=SHORT):
+    """The method, or the one that is no subclass of theirs but makes the same promises."""
+    if name != "GatedCoordination":
+        return make(name, training=training)
+    small = {m: MLP(width=24, depth=1) for m in "ab"}
+    return GatedCoordination(6, width=24, encoders=small, training=training, random_state=0)
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_rows_of_one_content_are_refused(name):
     X = {**views(20), "b": np.ones((20, 6))}
     with pytest.raises(DataError, match=r"all 20 rows of modality 'b' have the same content"):
-        make(name).fit(X)
+        pairs_of(name).fit(X)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_modalities_that_are_never_together_are_refused(name):
+    first = np.arange(20) < 10
+    apart = Modalities(views(20), present={"a": first, "b": ~first})
+    with pytest.raises(DataError, match=r"of 'a' and any of \['b'\] there are 0, and 2"):
+        pairs_of(name).fit(apart)
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("what", ["one row", "never together", "the same partner"])
+def test_rows_that_cannot_judge_are_not_watched(name, what):
+    X = views(40)
+    held = {
+        "one row": {m: v[:1] for m, v in X.items()},
+        "never together": Modalities(
+            X, present={"a": np.arange(40) < 20, "b": np.arange(40) >= 20}
+        ),
+        "the same partner": {**X, "b": np.ones((40, 6))},
+    }[what]
+    with pytest.warns(DegenerateDataWarning, match=r"validation: expected .* without them"):
+        model = pairs_of(name).fit(X, validation=held)
+    # Their loss would have been 0 in the first epoch, which had then been kept as the best.
+    assert not model.history_["valid"] and model.history_.best_epoch is None
+    watching = Training(epochs=2, batch_size=40, device="cpu", patience=1)
+    with pytest.raises(DataError, match="training__patience watches them"):
+        pairs_of(name, watching).fit(X, validation=held)
+    if what != "the same partner":
+        with pytest.raises(DataError, match=r"score: .* at least 2 rows"):
+            model.score(held)
+
+
+class Silent(nn.Module):
+    """Codes that are exactly zero for all rows, or for those whose first number is negative."""
+
+    def __init__(self, n_in, width, everywhere):
+        super().__init__()
+        self.layer, self.everywhere = nn.Linear(n_in, width), everywhere
+
+    def forward(self, x, lengths=None):
+        return self.layer(x) * (0.0 if self.everywhere else (x[:, :1] > 0))
+
+
+def silent(kind, width):
+    return Silent(kind.shape[0], width, True)
+
+
+def half_silent(kind, width):
+    return Silent(kind.shape[0], width, False)
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("encoder", [silent, half_silent])
+def test_zero_codes_have_finite_losses_and_stay_zero(name, encoder):
+    X = views(40)
+    model = pairs_of(name).set_params(encoders={"a": encoder}).fit(X)
+    assert np.isfinite(model.history_["train"]["loss"]).all()
+    Z = model.transform(X)
+    assert np.isfinite(Z["a"]).all() and np.isfinite(Z["b"]).all()
+    if name != "GatedCoordination":  # whose gate has a bias of its own
+        zero = (Z["a"] == 0).all(axis=1)
+        assert zero.all() if encoder is silent else 0.2 < zero.mean() < 0.8
+    _, similar = model.retrieve({"a": X["a"]}, {"b": X["b"]}, k=3)
+    assert np.isfinite(similar).all()
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_the_smallest_batches_and_a_scale_at_its_cap_stay_finite(name, precision):
+    X = views(24)
+    X["b"][::3] = X["b"][0]  # so that some batches of two have no negative
+    wild = Training(
+        epochs=3,
+        batch_size=2,
+        learning_rate=0.05,
+        gradient_clip=None,
+        device="cpu",
+        precision=precision,
+    )
+    model = pairs_of(name, wild)
+    if "temperature" in model.get_params():
+        model.set_params(temperature=0.01)
+    model.fit(X)
+    assert np.isfinite(model.history_["train"]["loss"]).all()
+    assert max(model.history_["train"].get("scale", [0])) <= 100.001
+    assert all(np.isfinite(model.transform(X)[m]).all() for m in "ab")
 
 
 def test_hardest_negatives_begin_after_the_warm_up():

@@ -4,10 +4,12 @@ import warnings
 
 import numpy as np
 import pytest
+import sklearn.linear_model  # noqa: F401  its import draws from Python's global generator
 import torch
 from torch import nn
 
-from triptych import Modalities, Training
+from triptych import Dataset, Modalities, Training
+from triptych.comparison import compare
 from triptych.coordination import CCA, DeepCCA
 from triptych.errors import DataError, DegenerateDataWarning, ParameterError, TrainingError
 from triptych.nn.recipes import MLP
@@ -87,8 +89,32 @@ def test_a_batch_not_larger_than_the_code_is_refused_before_the_first_step(objec
         deep(objective, width=20, batch=20).fit(X)
     with pytest.raises(ParameterError, match="X: expected at least 101 rows"):
         deep(objective, width=100, batch=256).fit(X)
-    with pytest.raises(DataError, match="validation: expected at least 21 rows"):
-        deep(objective, width=20, batch=50).fit(X, validation={m: v[:20] for m, v in X.items()})
+
+
+@pytest.mark.parametrize("n_valid", [0, 1, 20])
+def test_too_few_rows_to_watch_are_left_out_and_said(n_valid):
+    X = curved(100, 1)
+    few = {m: v[:20] for m, v in X.items()}
+    # Of the twenty so many have both.
+    held = Modalities(few, present={"a": np.arange(20) < n_valid, "b": np.arange(20) < 20})
+    with pytest.warns(DegenerateDataWarning, match=f"validation: expected at least 21.*{n_valid}"):
+        model = deep(width=20, batch=50, epochs=2).fit(X, validation=held)
+    alone = deep(width=20, batch=50, epochs=2).fit(X)
+    assert not model.history_["valid"] and model.history_.best_epoch is None
+    np.testing.assert_array_equal(model.correlations_, alone.correlations_)
+    with pytest.raises(DataError, match=r"validation: expected at least 21 .*patience watches"):
+        deep(width=20, batch=50, patience=2).fit(X, validation=held)
+    with pytest.raises(ParameterError, match=r"training__validation_share.* 0.1 of 100 rows are"):
+        deep(width=20, batch=50, validation_share=0.1).fit(X)
+
+
+def test_a_comparison_of_few_rows_fits_and_says_what_it_went_without():
+    data = Dataset(Modalities(curved(60, 1)))
+    short = {"epochs": 1, "device": "cpu"}
+    record = compare(data, methods=["DeepCCA", "DCCAE"], training=short)
+    for row in record["rows"][:2]:
+        assert row["status"] == "ok", row["why"]
+        assert any("fitted without them" in said for said in row["warnings"])
 
 
 def test_a_last_batch_too_small_for_the_code_is_dropped():

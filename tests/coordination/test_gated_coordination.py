@@ -11,6 +11,7 @@ from triptych import Modalities, Training
 from triptych.coordination import GatedCoordination
 from triptych.coordination import gated_coordination as module
 from triptych.errors import ModalityError, ParameterError
+from triptych.losses.agreement import partner_cross_entropy
 from triptych.nn.gates import AttentionGate, ElementwiseGate
 from triptych.nn.recipes import MLP
 
@@ -96,7 +97,7 @@ def trained_loss(cosines_of, network, steps=250):
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     losses = []
     for _ in range(steps):
-        loss = module._cross_entropy(cosines_of(*fresh(draw)) * 20, [])
+        loss = partner_cross_entropy(cosines_of(*fresh(draw)) * 20)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -138,7 +139,7 @@ def test_rows_of_equal_content_are_positives_of_each_other():
     expected = -np.mean(
         [np.mean([(log_p[i, j] + log_q[i, j]).item() / 2 for j in groups[i]]) for i in range(4)]
     )
-    assert module._cross_entropy(logits, [ids]).item() == pytest.approx(expected, rel=1e-5)
+    assert partner_cross_entropy(logits, ids_a=ids).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_gate_statistics_describe_the_gates_of_training():

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 import triptych
 from triptych import Modalities
 from triptych.coordination import CCA, GCCA, MCCA, _sides
-from triptych.errors import DataError, ParameterError
+from triptych.errors import CapabilityError, DataError, ParameterError
 
 from .sets_data import related, same_up_to_sign, standard
 
@@ -192,3 +192,20 @@ def test_bad_input_is_named():
         GCCA().fit(Modalities(X, present={"a": np.arange(150) == 3}))
     with pytest.raises(ParameterError, match="second largest rank"):
         GCCA(9).fit(X)
+
+
+def test_permutation_keeps_who_is_absent():
+    X = related(n=80, widths=(4, 3, 3), d=1)
+    random = np.random.default_rng(0)
+    present = {m: random.random(80) < 0.7 for m in X}
+    gaps = Modalities(X, present=present)
+    model = GCCA(1, ridge=0.2).fit(gaps)
+    test = model.permutation_test(gaps, 19, random_state=0)
+    np.testing.assert_allclose(test.correlations, model.correlations_, atol=1e-12)
+    assert test.p_values[0] == 0.05 and test.n_samples == int(
+        np.any(list(present.values()), 0).sum()
+    )
+    noise = Modalities({m: random.normal(size=v.shape) for m, v in X.items()}, present=present)
+    assert GCCA(1).fit(noise).permutation_test(noise, 19).p_values[0] > 0.05
+    with pytest.raises(CapabilityError, match="whole groups"):
+        model.permutation_test(gaps, 9, groups=np.repeat(range(40), 2))

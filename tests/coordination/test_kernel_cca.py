@@ -12,6 +12,7 @@ from triptych.coordination import CCA, KernelCCA
 from triptych.coordination import _kernel_dual as dual
 from triptych.coordination import _kernel_features as primal
 from triptych.errors import (
+    CapabilityError,
     DataError,
     DegenerateDataWarning,
     ParameterError,
@@ -475,3 +476,37 @@ def test_many_rows_beyond_the_range_of_single_precision(approximation, monkeypat
         # Of sixteen digits the mean takes six; the median width, of squares, and weak
         # landmarks enlarge what is left.
         np.testing.assert_allclose(found, plain, atol=1e-6)
+
+
+def test_permutation_of_linear_kernels_is_that_of_cca():
+    rng = np.random.default_rng(0)
+    X = {"a": rng.normal(size=(60, 3)), "b": rng.normal(size=(60, 2))}
+    X["b"][:, 0] += X["a"][:, 0]
+    theirs = CCA().fit(X).permutation_test(X, 49, n_components=1)
+    kernels = {"a": X["a"] @ X["a"].T, "b": X["b"]}
+    for data, kernel in ((X, "linear"), (kernels, {"a": "precomputed", "b": "linear"})):
+        model = KernelCCA(2, kernel=kernel, ridge=1e-12).fit(data)
+        test = model.permutation_test(data, 49, n_components=1)
+        np.testing.assert_allclose(test.correlations, model.correlations_[:1], atol=1e-9)
+        np.testing.assert_allclose(test.null, theirs.null, atol=1e-8)
+        np.testing.assert_array_equal(test.p_values, theirs.p_values)
+    with pytest.raises(CapabilityError, match="'a' is a precomputed kernel with the 60 rows"):
+        model.permutation_test({"a": kernels["a"][:30], "b": X["b"][:30]}, 9)
+
+
+@pytest.mark.parametrize("approximation", ["exact", "nystroem", "fourier"])
+def test_permutation_is_of_exact_kernels_with_the_ridge(approximation):
+    rng = np.random.default_rng(1)
+    X = {"a": rng.normal(size=(80, 2)), "b": rng.normal(size=(80, 2))}
+    X["b"][:, 0] += X["a"][:, 0] ** 2
+    exact = KernelCCA(2, ridge=0.1).fit(X)
+    model = KernelCCA(
+        2, ridge=0.1, approximation=approximation, n_features=200, random_state=0
+    ).fit(X)
+    test = model.permutation_test(X, 19)
+    np.testing.assert_allclose(test.correlations, exact.correlations_, atol=1e-9)
+    assert test.p_values_fwe[0] == 0.05
+    noise = {**X, "b": rng.normal(size=(80, 2))}
+    assert KernelCCA(2, ridge=0.1).fit(noise).permutation_test(noise, 19).p_values[0] > 0.05
+    with pytest.raises(DataError, match=r"2 <= n <= 4,000.*got 5,000"):
+        model.permutation_test({m: np.tile(v, (63, 1))[:5000] for m, v in X.items()}, 9)

@@ -5,11 +5,13 @@ import pytest
 from cca_zoo.linear import MCCA as TheirMCCA
 from scipy.linalg import eigh
 from scipy.sparse import csr_array
+from sklearn.base import clone
 
 import triptych
 from triptych import Modalities
 from triptych.coordination import CCA, MCCA, _sides
 from triptych.errors import DataError, DegenerateDataWarning, ParameterError
+from triptych.seeding import generator
 
 from .sets_data import related, same_up_to_sign, standard
 
@@ -249,3 +251,22 @@ def test_bad_input_is_named():
         MCCA(ridge={"a": 1.0}).fit(X)
     with pytest.raises(DataError, match="modality 'b': every column is constant"):
         MCCA().fit({**X, "b": np.ones((150, 2))})
+
+
+def test_permutation_learns_again_for_every_permutation():
+    X = related(n=60, widths=(4, 3, 3), d=1)
+    model = MCCA(2, ridge=0.3, shrinkage={"a": 0.1, "b": 0.0, "c": 0.2}).fit(X)
+    test = model.permutation_test(X, 19, random_state=3)
+    np.testing.assert_allclose(test.correlations, model.correlations_, atol=1e-12)
+    assert test.p_values_fwe[0] == 0.05 < test.p_values_fwe[1]
+    # The same orders, and a fit of the rows in them.
+    random, null = generator(3, "permutations"), []
+    for _ in range(19):
+        moved = {"a": X["a"], **{m: X[m][random.permutation(60)] for m in ("b", "c")}}
+        null.append(clone(model).fit(moved).correlations_.max())
+    np.testing.assert_allclose(test.null[:, 0], null, atol=1e-12)
+    assert model.permutation_test(X, 9, groups=np.repeat(range(20), 3)).n_samples == 60
+    gaps = Modalities(X, present={"b": np.arange(60) > 9})
+    assert model.permutation_test(gaps, 9, groups=np.repeat(range(20), 3)).n_samples == 50
+    with pytest.raises(ParameterError, match="n_components"):
+        model.permutation_test(X, 9, n_components=4)

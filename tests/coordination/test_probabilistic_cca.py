@@ -363,3 +363,26 @@ def test_rows_that_lack_one_are_worth_having():
     assert ProbabilisticCCA(1).fit(train).score(held) > (
         ProbabilisticCCA(1).fit(train[whole]).score(held) + 0.5
     )
+
+
+def test_permutation_of_two_modalities_is_that_of_cca():
+    X = related(n=60, widths=(4, 3), d=1)
+    for ridge in (0.0, {"a": 0.2, "b": 0.7}):
+        model = ProbabilisticCCA(ridge=ridge).fit(X)
+        test = model.permutation_test(X, 29)
+        np.testing.assert_allclose(test.correlations, model.correlations_, atol=1e-10)
+        assert test.p_values[0] == 1 / 30 < test.p_values[1]
+    np.testing.assert_allclose(
+        ProbabilisticCCA().fit(X).permutation_test(X, 9).null,
+        CCA().fit(X).permutation_test(X, 9).null,
+    )
+
+
+def test_permutation_by_em():
+    X = related(n=120, widths=(3, 3, 2), d=1, noise=0.5)
+    gaps = Modalities(X, present={"a": np.arange(120) % 4 > 0})
+    model = ProbabilisticCCA(1, ridge=0.1).fit(gaps)
+    test = model.permutation_test(gaps, 19)
+    assert test.statistic == "largest" and test.p_values[0] == 0.05
+    again = ProbabilisticCCA(1, ridge=0.1).fit(gaps)
+    np.testing.assert_array_equal(again.correlations_, model.correlations_)  # left as it was

@@ -5,12 +5,26 @@ import multiprocessing
 import pytest
 import torch
 
+from triptych.losses.agreement import (
+    disagreement,
+    partner_cross_entropy,
+    similarity_logits,
+    whiteness,
+)
 from triptych.losses.contrastive import info_nce
+from triptych.losses.correlation import (
+    correlation_maxvar,
+    correlation_squares,
+    correlation_trace_norm,
+    eckart_young,
+)
 from triptych.losses.gather import gather
 from triptych.losses.pairs import contrastive_pairs, hinge, sigmoid, triplet
 from triptych.losses.redundancy import barlow_twins, vicreg
+from triptych.similarity import Kernel
 
 ROWS, WIDE, CODE = 12, 5, 4
+RBF = Kernel("rbf", width=1.5)
 
 
 def losses():
@@ -23,6 +37,17 @@ def losses():
         "pairs": lambda a, b, t, ids: contrastive_pairs(a, b, ids_a=ids),
         "barlow_twins": lambda a, b, t, ids: barlow_twins(a, b),
         "vicreg": lambda a, b, t, ids: vicreg(a, b),
+        "trace_norm": lambda a, b, t, ids: correlation_trace_norm(a, b),
+        "trace_norm, top 2": lambda a, b, t, ids: correlation_trace_norm(a, b, top=2),
+        "squares": lambda a, b, t, ids: correlation_squares(a, b),
+        "maxvar": lambda a, b, t, ids: correlation_maxvar([a, b, a * b]),
+        "eckart_young": lambda a, b, t, ids: eckart_young([a, b]),
+        "rbf, guarded": lambda a, b, t, ids: (
+            disagreement(RBF, a, b).mean() + whiteness(a) + whiteness(b)
+        ),
+        "rbf, negatives": lambda a, b, t, ids: partner_cross_entropy(
+            similarity_logits(RBF, a, b) / t, ids_a=ids
+        ),
     }
 
 

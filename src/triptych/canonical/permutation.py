@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from triptych.arrays import check_choice, check_number, row_chunks
+from triptych.canonical.shuffling import Shuffle, check_groups, shuffle_of
 from triptych.canonical.theory import leading, log_wilks
-from triptych.errors import CapabilityError, DataError, ParameterError, ShapeError
+from triptych.errors import CapabilityError, DataError, ShapeError
 from triptych.linalg import Standardised, standardise, thin_svd
 from triptych.seeding import check_random_state, generator
 from triptych.values import register
 
 Array = NDArray[np.float64]
-Shuffle = Callable[[np.random.Generator], NDArray[np.intp]]
 
 # Correlations nearer to 1 than this are 1 but for rounding, and equal to one another.
 ONE = 1 - 1e-12
@@ -29,7 +28,8 @@ class PermutationTest:
     """What canonical correlations are when rows no longer belong together.
 
     Args:
-        statistic: ``"wilks"`` (all that remains) or ``"roy"`` (the largest that remains).
+        statistic: ``"wilks"`` (all that remains), ``"roy"`` (the largest that remains) or
+            ``"largest"`` (of all components, whichever is tested).
         correlations: Of the rows as they are, for the components tested, falling, shape (d,).
         null: Largest correlation left after k components, by permutation, shape
             (n_permutations, d).
@@ -110,14 +110,49 @@ def permutation_test(
         Winkler, Renaud, Smith and Nichols 2020, NeuroImage 220, 117065, algorithm 1.
         Theil 1965, JASA 60.
     """
-    check_number("n_permutations", n_permutations, low=1, integer=True)
-    check_choice("statistic", statistic, ("wilks", "roy"))
     for i, value in enumerate(ridge):
         check_number(f"ridge[{i}]", value, low=0)
     X, Y, shuffle = _rows(A, B, confounds, groups, exchange)
     degrees = len(np.asarray(A)) - 1  # the squared length of a standardised column
     left = _basis(X, ridge[0] * degrees, "the first modality")
     right = _basis(Y, ridge[1] * degrees, "the second")
+    return test_bases(
+        left,
+        right,
+        shuffle,
+        ridged=any(ridge),
+        n_permutations=n_permutations,
+        n_components=n_components,
+        statistic=statistic,
+        random_state=random_state,
+    )
+
+
+def test_bases(
+    left: Array,
+    right: Array,
+    shuffle: Shuffle,
+    *,
+    ridged: bool,
+    n_permutations: int,
+    n_components: int | None,
+    statistic: str,
+    random_state: int | None,
+) -> PermutationTest:
+    """The same, of orthonormal bases (n, r) and (n, s) whose columns a ridge may have shrunk.
+
+    Args:
+        left: Of one modality.
+        right: Of the other.
+        shuffle: Draws an order of the n rows.
+        ridged: Whether a ridge shrank either.
+        n_permutations: As in :func:`permutation_test`, like those below.
+        n_components: Components.
+        statistic: What is compared.
+        random_state: Seed.
+    """
+    check_number("n_permutations", n_permutations, low=1, integer=True)
+    check_choice("statistic", statistic, ("wilks", "roy"))
     P, rho, Qt = np.linalg.svd(left.T @ right)  # (r, r), (k,), (s, s)
     most = len(rho)
     tested = most if n_components is None else n_components
@@ -126,7 +161,7 @@ def permutation_test(
     if V.shape[1] > U.shape[1]:
         U, V = V, U  # fewer columns to permute
     pairs = np.empty((len(U), 0))
-    if not any(ridge) and tested > 1:
+    if not ridged and tested > 1:
         pairs = U[:, : tested - 1] + V[:, : tested - 1]
         pairs = pairs / np.linalg.norm(pairs, axis=0)  # orthonormal (n, d - 1)
     both = np.hstack([U, pairs])  # (n, r + d - 1)
@@ -204,7 +239,6 @@ def _rows(
     exchange: str,
 ) -> tuple[Standardised, Standardised, Shuffle]:
     """Both modalities with rows that may change places, and what draws the places."""
-    check_choice("exchange", exchange, ("whole", "within"))
     X, Y = np.asarray(A), np.asarray(B)
     n = len(X)
     if X.ndim != 2 or Y.ndim != 2 or len(Y) != n:
@@ -220,14 +254,9 @@ def _rows(
                 "drops rows, and groups would lose them. Take exchange='within', or no groups."
             )
         sides, kept = _without(sides, np.asarray(confounds), n)
-    if groups is None:
-        return sides[0], sides[1], lambda random: random.permutation(len(kept))
-    labels = np.asarray(groups)
-    if labels.shape != (n,):
-        raise ShapeError(f"groups: expected one label for each of {n} rows, got {labels.shape}.")
-    _, place = np.unique(labels[kept], return_inverse=True)
-    members = [np.flatnonzero(place == g) for g in range(place.max() + 1)]
-    return sides[0], sides[1], _within(members) if exchange == "within" else _whole(members)
+    place = check_groups(groups, exchange, n)
+    free = shuffle_of(len(kept), None if place is None else place[kept], exchange)
+    return sides[0], sides[1], free
 
 
 def _without(
@@ -262,35 +291,3 @@ def _without(
         noise = np.where(gone, 0.0, side.noise / size)
         out.append(side._replace(values=R, noise=noise, constant=gone))
     return out, kept
-
-
-def _within(members: list[NDArray[np.intp]]) -> Shuffle:
-    if all(len(rows) < 2 for rows in members):
-        raise ParameterError("groups: every group has one row, so nothing changes places within.")
-
-    def shuffle(random: np.random.Generator) -> NDArray[np.intp]:
-        order = np.empty(sum(map(len, members)), dtype=np.intp)
-        for rows in members:
-            order[rows] = random.permutation(rows)
-        return order
-
-    return shuffle
-
-
-def _whole(members: list[NDArray[np.intp]]) -> Shuffle:
-    sizes = np.array([len(rows) for rows in members])
-    alike = [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
-    if all(len(some) < 2 for some in alike):
-        raise ParameterError(
-            "groups: whole groups change places with groups of the same size, and no two have "
-            "the same; exchange='within' permutes rows inside groups."
-        )
-
-    def shuffle(random: np.random.Generator) -> NDArray[np.intp]:
-        order = np.empty(int(sizes.sum()), dtype=np.intp)
-        for some in alike:
-            for here, there in zip(some, random.permutation(some), strict=True):
-                order[members[here]] = members[there]
-        return order
-
-    return shuffle

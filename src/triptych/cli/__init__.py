@@ -13,7 +13,8 @@ import typer
 from triptych.cli.comparing import compare, report
 from triptych.cli.lists import datasets, methods
 from triptych.cli.measuring import measure
-from triptych.cli.models import embed, evaluate, fit, reconstruct, search
+from triptych.cli.models import embed, evaluate, fit, reconstruct
+from triptych.cli.searching import search
 
 __all__ = ["app", "main"]
 

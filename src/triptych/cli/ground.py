@@ -30,7 +30,7 @@ Data = Annotated[
     typer.Argument(
         metavar="DATA",
         help="A data set that is always there (see 'triptych datasets') or a path: an .npz file, "
-        "a folder of .npy files, or a .csv file with --modality.",
+        "a folder of .npy files, or a table (.csv, .tsv, .parquet) with --modality.",
     ),
 ]
 Model = Annotated[
@@ -41,8 +41,9 @@ Modality = Annotated[
     typer.Option(
         "--modality",
         metavar="NAME=COLUMNS:KIND",
-        help="A modality of a CSV file, for instance 'words=caption:text' or "
-        "'size=width,height:vector'. Repeat for each.",
+        help="A modality of a table: 'words=caption:text', 'size=width,height:vector', or files "
+        "whose paths stand in a column: 'image=path:picture', 'image=path:picture:64x48:grey', "
+        "'sound=take:sound:8000:2s'. Repeat for each.",
     ),
 ]
 Label = Annotated[
@@ -50,7 +51,7 @@ Label = Annotated[
     typer.Option(
         "--label",
         metavar="NAME",
-        help="Label to probe; of a CSV file, the column it stands in. Repeat for more columns: "
+        help="Label to probe; of a table, the column it stands in. Repeat for more columns: "
         "the first is probed.",
     ),
 ]
@@ -205,7 +206,7 @@ def read_data(
     named = parse_pairs(modality, "--modality")
     if data in datasets.DATASETS:
         if named:
-            raise ParameterError(f"--modality is for CSV files; {data!r} is a data set of ours.")
+            raise ParameterError(f"--modality is for tables; {data!r} is a data set of ours.")
         if faces is not None and data != "glyphs":
             raise ParameterError(f"--faces is for the glyphs, got it with {data!r}.")
         return datasets.load_glyphs(faces=faces) if faces is not None else datasets.load(data)
@@ -214,11 +215,20 @@ def read_data(
     if not Path(data).exists():
         known = ", ".join(datasets.DATASETS)
         raise FileError(f"{data!r} is neither a file or folder nor a data set of ours ({known}).")
-    if Path(data).suffix.lower() != ".csv" and not named:
-        return datasets.load(data)
     from triptych import files
 
+    if not files.is_table(data) and not named:
+        return datasets.load(data)
     return files.read(data, modalities=named or None, labels=label or None)
+
+
+def part_of(dataset: Dataset, part: str | None, split: str | None) -> Dataset:
+    """The rows of one part of a split, or all."""
+    if part is None:
+        if split is not None:
+            raise ParameterError("--split says nothing without --part.")
+        return dataset
+    return dataset.part(part, split)
 
 
 def model_names(method: Any) -> list[str]:

@@ -33,7 +33,7 @@ def measure(
             "--target",
             metavar="NAME",
             help="Label, or modality of one column, to be told about; the first label if left "
-            "out. Of a CSV file, also its column.",
+            "out. Of a table, also its column.",
         ),
     ] = None,
     label: Label = None,
@@ -67,11 +67,12 @@ def measure(
 
     Example: triptych measure glyphs --target script --output measure.html
     """
+    from triptych.files import is_table
     from triptych.information import measure as run
     from triptych.report import render_measurement
 
     columns = list(label or ())
-    if data.lower().endswith(".csv") and target is not None and target not in columns:
+    if is_table(data) and target is not None and target not in columns:
         columns.append(target)
     dataset = read_data(data, modality, columns or None, faces)
     found = run(

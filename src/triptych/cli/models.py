@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,12 +25,12 @@ from triptych.cli.ground import (
     emit,
     guarded,
     model_names,
-    parse_pairs,
     parse_settings,
-    parse_value,
+    part_of,
     read_data,
 )
-from triptych.errors import FileError, ModalityError, ParameterError
+from triptych.cli.naming import name_by_text
+from triptych.errors import ModalityError, ParameterError
 
 if TYPE_CHECKING:
     from triptych.dataset import Dataset
@@ -63,9 +62,11 @@ def fit(
 
     It learns from the training rows of the split and watches the validation rows; data without
     a split are used whole. A deep method stopped with Ctrl-C goes on when the same command is
-    given again.
+    given again. Started by torchrun or accelerate launch, its processes share each batch, and
+    the first one writes the model.
 
     Example: triptych fit glyphs --method CLIP --output model --set training__epochs=20
+    Example: torchrun --nproc_per_node=2 -m triptych fit glyphs --method CLIP --output model
     """
     from triptych import catalog
 
@@ -94,6 +95,8 @@ def fit(
     except KeyboardInterrupt:
         more = f"The same command goes on from {checkpoint}." if checkpoint.exists() else ""
         raise KeyboardInterrupt(more) from None
+    if os.environ.get("RANK", "0") != "0":
+        return  # every process has learnt the same; the first one writes it
     if resumable:
         # Where it was trained is no part of the model, and the file would not be there.
         model.set_params(training__checkpoint=None, training__progress=False)
@@ -140,7 +143,7 @@ def embed(
     from triptych.modalities import Modalities, make_parts
 
     method = load(model)
-    dataset = _part(read_data(data, modality, label, faces), part, split)
+    dataset = part_of(read_data(data, modality, label, faces), part, split)
     codes = method.transform(_known(dataset, method))
     if not isinstance(codes, Modalities):
         codes = make_parts({"code": codes}, {})
@@ -158,6 +161,29 @@ def evaluate(
     model: Model,
     data: Data,
     label: Label = None,
+    zero_shot: Annotated[
+        str | None,
+        typer.Option(
+            "--zero-shot",
+            metavar="LABEL",
+            help="Instead, name the class of test rows by the text that lies nearest.",
+        ),
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--template",
+            metavar="TEXT",
+            help="With --zero-shot, what is said of a class, '{}' being its name: 'a letter of "
+            "{}'. Repeat for more, which are averaged; the name alone if left out.",
+        ),
+    ] = None,
+    given: Annotated[
+        str | None,
+        typer.Option(
+            "--given", metavar="NAME", help="With --zero-shot, the modality that is looked at."
+        ),
+    ] = None,
     split: Split = None,
     modality: Modality = None,
     faces: Faces = None,
@@ -170,6 +196,7 @@ def evaluate(
     not be rows that the model has learnt from.
 
     Example: triptych evaluate model glyphs --label script
+    Example: triptych evaluate model glyphs --zero-shot script --template "{} LETTER"
     """
     from rich.table import Table
     from rich.text import Text
@@ -179,9 +206,15 @@ def evaluate(
     from triptych.evaluation import columns
     from triptych.evaluation import evaluate as judge
 
+    if zero_shot is None and (template or given):
+        raise ParameterError("--template and --given say nothing without --zero-shot.")
     method = load(model)
-    dataset = read_data(data, modality, label, faces)
+    named = [*(label or ()), *([zero_shot] if zero_shot else ())]
+    dataset = read_data(data, modality, list(dict.fromkeys(named)) or None, faces)
     parts, _ = divided(dataset, split, label[0] if label else None)
+    if zero_shot is not None:
+        name_by_text(method, dataset, parts.test, zero_shot, template or ["{}"], given, as_json)
+        return
     values = judge(method, parts.train, parts.test, label=parts.label)
     if as_json:
         emit(values)
@@ -194,6 +227,13 @@ def evaluate(
             table.add_row(*(Text(str(cell)) for cell in cells))
     out = console()
     out.print(table)
+    for name, about in getattr(method, "gate_statistics_", {}).items():
+        mean, shut = float(about["mean"].mean()), 100 * float(about["saturated"])
+        out.print(
+            f"gates of {name}: {mean:.3f} open on average, {shut:.0f} % of them nearly shut or "
+            "fully open, over the rows learnt from",
+            markup=False,
+        )
     silent = dict.fromkeys(value["why"] for value in values.values() if "why" in value)
     for why in silent:
         out.print(f"left out: {why}", markup=False)
@@ -223,7 +263,7 @@ def reconstruct(
     from triptych.catalog import load
 
     method = load(model)
-    dataset = _part(read_data(data, modality, label, faces), part, split)
+    dataset = part_of(read_data(data, modality, label, faces), part, split)
     X = _known(dataset, method)
     rebuilt = method.reconstruct(X.select(*given) if given else X)
     _write(dataset, rebuilt, output)
@@ -237,158 +277,6 @@ def reconstruct(
         )
 
 
-@guarded
-def search(
-    model: Model,
-    data: Data,
-    query: Annotated[
-        list[str],
-        typer.Option(
-            "--query",
-            metavar="NAME=VALUE",
-            help="What to look for: words for text, a file for a picture, numbers for a vector, "
-            "or '@12' for row 12 of DATA. Repeat for more queries of the same modality.",
-        ),
-    ],
-    among: Annotated[
-        str | None,
-        typer.Option("--among", metavar="NAME", help="Modality to search; else the other one."),
-    ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many to show.")] = 10,
-    part: Part = None,
-    split: Split = None,
-    modality: Modality = None,
-    label: Label = None,
-    faces: Faces = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Find the rows of DATA whose code lies nearest to that of a query.
-
-    Example: triptych search model glyphs --query text="greek small letter alpha" -k 5
-    """
-    import numpy as np
-
-    from triptych.catalog import load
-    from triptych.evaluation.codes import comparable
-    from triptych.modalities import Modalities
-    from triptych.neighbours import nearest
-
-    method = load(model)
-    dataset = _part(read_data(data, modality, label, faces), part, split)
-    pairs = [next(iter(parse_pairs([entry], "--query").items())) for entry in query]
-    asked = {name for name, _ in pairs}
-    if len(asked) != 1:
-        raise ParameterError(f"--query: expected queries of one modality, got {sorted(asked)}.")
-    name = pairs[0][0]
-    if name not in method.names_in_:
-        raise ModalityError(
-            f"--query: unknown modality {name!r}; the model knows {list(method.names_in_)}."
-        )
-    targets = [m for m in method.names_in_ if m in dataset.X and m != name]
-    target = among or (targets[0] if targets else name)
-    if target not in dataset.X or target not in method.names_in_:
-        raise ModalityError(f"--among: expected one of {targets}, got {target!r}.")
-    values = [_query_value(method, dataset, name, text) for _, text in pairs]
-    form = method.kinds_[name].form
-    X = Modalities({name: values if form in ("text", "waveform") else np.stack(values)})
-    rows = np.flatnonzero(dataset.X.present[target])
-    pool = dataset.X.select(target)[rows]
-    if not len(rows):
-        raise ModalityError(f"--among: {target!r} is absent in all rows of the data.")
-    found, cosines = nearest(
-        comparable(method, X, name), comparable(method, pool, target), min(k, len(rows))
-    )
-    answers = []
-    for i, (_, text) in enumerate(pairs):
-        hits = [
-            {"row": int(rows[j]), "similarity": float(s), **_about_row(dataset, int(rows[j]))}
-            for j, s in zip(found[i], cosines[i], strict=True)
-        ]
-        answers.append({"query": {name: text}, "among": target, "found": hits})
-    if as_json:
-        emit(answers)
-        return
-    _show_found(answers)
-
-
-def _show_found(answers: Sequence[dict[str, Any]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    out = console()
-    for answer in answers:
-        words = ", ".join(f"{name}: {value}" for name, value in answer["query"].items())
-        table = Table(
-            title=Text(f"{answer['among']} for {words}"), title_justify="left", pad_edge=False
-        )
-        names = list(answer["found"][0])
-        for column in names:
-            table.add_column(Text(column))
-        for hit in answer["found"]:
-            shown = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in hit.values()]
-            table.add_row(*(Text(value) for value in shown))
-        out.print(table)
-
-
-def _about_row(dataset: Dataset, row: int) -> dict[str, Any]:
-    """What tells a person which row it is: its id, its texts, its labels."""
-    out: dict[str, Any] = {} if dataset.ids is None else {"id": str(dataset.ids[row])}
-    some = dataset.X[[row]]
-    for name in some.names:
-        if some.kind(name).form == "text" and some.present[name][0]:
-            out[name] = str(some[name][0])
-    return out | {name: str(values[row]) for name, values in dataset.labels.items()}
-
-
-def _query_value(method: Any, dataset: Dataset, name: str, text: str) -> Any:
-    """One query from its words on the command line."""
-    import numpy as np
-
-    kind = method.kinds_[name]
-    if text.startswith("@"):
-        row = parse_value(text[1:])
-        if not isinstance(row, int) or not 0 <= row < len(dataset) or name not in dataset.X:
-            raise ParameterError(
-                f"--query: expected a row from @0 to @{len(dataset) - 1}, got {text!r}."
-            )
-        if not dataset.X.present[name][row]:
-            raise ParameterError(f"--query: {name!r} is absent in row {row}.")
-        value = dataset.X[[row]][name][0]
-        return value.toarray().ravel() if hasattr(value, "toarray") else value
-    if kind.form == "text":
-        return text
-    if kind.form == "image":
-        return _picture(text, kind.shape)
-    numbers = parse_value(f"[{text}]")
-    if kind.form == "vector" and isinstance(numbers, list) and len(numbers) == kind.shape[0]:
-        with contextlib.suppress(TypeError, ValueError):  # words among the numbers
-            return np.asarray(numbers, dtype=np.float64)
-    raise ParameterError(
-        f"--query: {name!r} is {kind}; expected its numbers with commas between, or @row; "
-        f"got {text!r}."
-    )
-
-
-def _picture(path: str, shape: Sequence[int | None]) -> Any:
-    """A picture file as (c, h, w), scaled to the size that the model knows."""
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
-
-    c, h, w = (int(s or 1) for s in shape)
-    try:
-        with Image.open(path) as file:
-            picture = file.convert("L" if c == 1 else "RGB").resize((w, h))
-    except UnidentifiedImageError as error:
-        raise FileError(f"{path} is not a picture.") from error
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}.") from error
-    pixels = np.atleast_3d(np.asarray(picture, dtype=np.uint8))  # (h, w, c)
-    if pixels.shape[2] != c:
-        raise ParameterError(f"--query: a picture has 1 or 3 channels; the model expects {c}.")
-    return pixels.transpose(2, 0, 1)
-
-
 def _rows(dataset: Dataset, split: str | None) -> tuple[Dataset, Any]:
     if not dataset.splits:
         if split is not None:
@@ -396,14 +284,6 @@ def _rows(dataset: Dataset, split: str | None) -> tuple[Dataset, Any]:
         return dataset, None
     valid = dataset.part("valid", split)
     return dataset.part("train", split), valid if len(valid) else None
-
-
-def _part(dataset: Dataset, part: str | None, split: str | None) -> Dataset:
-    if part is None:
-        if split is not None:
-            raise ParameterError("--split says nothing without --part.")
-        return dataset
-    return dataset.part(part, split)
 
 
 def _known(dataset: Dataset, method: Any) -> Any:

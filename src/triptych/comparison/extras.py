@@ -16,8 +16,10 @@ from triptych.arrays import is_sparse
 from triptych.dataset import Dataset
 from triptych.errors import CapabilityError, DataError
 from triptych.evaluation.codes import comparable, read_codes, usable_rows
+from triptych.evaluation.columns import has_class_names, named_by_text
 from triptych.evaluation.evaluate import curve_of
 from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
+from triptych.evaluation.zero_shot import TEMPLATES, zero_shot_of_label
 from triptych.modalities import Modalities
 from triptych.neighbours import nearest
 from triptych.seeding import generator
@@ -34,6 +36,8 @@ LEVEL = 0.95
 # Components and rows of a permutation test that takes seconds: with many columns each of the
 # permutations decomposes a matrix of rows by rows.
 TESTED, TESTED_ROWS, WIDE, WIDE_ROWS = 10, 2000, 300, 300
+# Columns up to which EM is run again for every permutation.
+LEARNT_AGAIN = 150
 KEPT_ROWS = 5000
 
 
@@ -72,6 +76,8 @@ def gather(
         "map": lambda: _map(model, data, label),
         "missing": lambda: _missing(values),
         "kept": lambda: _kept(model, data, label),
+        "zero_shot": lambda: _zero_shots(model, train, test, label),
+        "gates": lambda: _gates(model),
     }
     extras, troubles = {}, []
     for name, make in makers.items():
@@ -167,12 +173,15 @@ def _null(model: Any, train: Dataset) -> dict[str, Any]:
     """
     if not _correlations(model) or not hasattr(model, "permutation_test"):
         return {}
+    if getattr(model, "n_iter_", 0) and sum(model.rank_.values()) > LEARNT_AGAIN:
+        return {}
     X = train.X.select(*(m for m in train.X.names if m in model.names_in_))
     whole = np.all(list(X.present.values()), axis=0)
     rows = first_rows(train.groups, whole)
     weights = getattr(model, "weights_", None)
     wide = weights is None or sum(len(part) for part in weights.values()) > WIDE
-    some = _draw(rows, WIDE_ROWS if wide else TESTED_ROWS, "null")
+    # All modalities together make the matrix that is decomposed.
+    some = _draw(rows, 2 * WIDE_ROWS // len(X.names) if wide else TESTED_ROWS, "null")
     asked: dict[str, Any] = {"n_permutations": PERMUTATIONS, "random_state": 0}
     if "n_components" in signature(model.permutation_test).parameters:
         asked["n_components"] = min(TESTED, len(_correlations(model)))
@@ -184,7 +193,9 @@ def _null(model: Any, train: Dataset) -> dict[str, Any]:
         "p_values": [float(p) for p in test.p_values_fwe],
         "permutations": test.n_permutations,
         "rows": len(some),
-        "all_rows": len(some) == int(whole.sum()),
+        # By EM, or where rows lack a modality, other correlations are tested than shown.
+        "all_rows": len(some) == getattr(model, "n_samples_", int(whole.sum()))
+        and np.allclose(test.correlations, _correlations(model)[: len(test.correlations)]),
     }
 
 
@@ -279,6 +290,46 @@ def _map(model: Any, data: Dataset, label: str | None) -> dict[str, Any]:
     if label is not None and label in data.labels:
         names = [str(v) for v in np.asarray(data.labels[label])[rows]]
     return {"xy": [[float(f"{v:.4g}") for v in point] for point in xy], "labels": names}
+
+
+def _zero_shots(
+    model: Any, train: Dataset | None, test: Dataset, label: str | None
+) -> list[dict[str, Any]]:
+    """What was taken for what where classes are named by their words, by modality."""
+    if train is None or label is None or not has_class_names(train.labels[label]):
+        return []
+    out = []
+    for modality in named_by_text(test):
+        if modality not in model.names_in_:
+            continue
+        found = zero_shot_of_label(model, train, test, label, modality)
+        out.append(
+            {
+                "label": label,
+                "modality": modality,
+                "text": found.text,
+                "templates": list(TEMPLATES),
+                "classes": list(found.classes),
+                "confusion": found.confusion.tolist(),
+                "accuracy": found.accuracy,
+                "top": {str(k): share for k, share in found.top_k.items()},
+            }
+        )
+    return out
+
+
+def _gates(model: Any) -> dict[str, Any]:
+    """How open gates were over the training rows, for methods that have some."""
+    found: Mapping[str, Mapping[str, Any]] = getattr(model, "gate_statistics_", {})
+    return {
+        name: {
+            "mean": [float(f"{v:.4g}") for v in np.asarray(about["mean"]).ravel()],
+            "spread": [float(f"{v:.4g}") for v in np.asarray(about["spread"]).ravel()],
+            "saturated": float(about["saturated"]),
+            "form": str(getattr(model, "form", "elementwise")),
+        }
+        for name, about in found.items()
+    }
 
 
 def _kept(model: Any, data: Dataset, label: str | None) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from triptych.arrays import is_lazy
 from triptych.contracts.method import Method
 from triptych.errors import DataError, ParameterError, TrainingError
+from triptych.media import FileRows
 from triptych.modalities import Kind, Modalities
 from triptych.nn.decoders import Decoder
 from triptych.nn.inputs import Input, learn_input
@@ -50,6 +51,7 @@ class DeepMethod(Method):
     network_: nn.Module
     # Whether the loss asks which rows have equal content.
     _needs_content = False
+    _reads_in_pieces = True
 
     # -- what a method writes --------------------------------------------------------------
 
@@ -190,6 +192,9 @@ class DeepMethod(Method):
             digest.update(np.ascontiguousarray(rows.present[name].numpy()).data)
         for name, lazy in rows.lazy.items():
             digest.update(f"{name} {lazy.kind(name)} {len(lazy)}".encode())
+            values = lazy[name]
+            if isinstance(values, FileRows):  # every file is read once, and none decoded
+                digest.update(b"".join(part or b"absent" for part in values.digests()))
         return digest.hexdigest()
 
     # -- codes -----------------------------------------------------------------------------

@@ -121,7 +121,7 @@ class CanonicalInference(_Base):
             statistic=statistic,
             ridge=(self._effective_ridge(a), self._effective_ridge(b)),
             confounds=None if confounds is None else self._columns(pairs, confounds),
-            groups=_of_rows(groups, both, "groups"),
+            groups=of_rows(groups, both, "groups"),
             exchange=exchange,
             random_state=random_state,
         )
@@ -131,7 +131,8 @@ class CanonicalInference(_Base):
         return np.asarray(found.toarray() if is_sparse(found) else found)
 
 
-def _of_rows(values: ArrayLike | None, rows: NDArray[np.bool_], name: str) -> Any:
+def of_rows(values: ArrayLike | None, rows: NDArray[np.bool_], name: str) -> Any:
+    """What belongs to the rows kept, (n',), of values given for all of them."""
     if values is None:
         return None
     array = np.asarray(values)

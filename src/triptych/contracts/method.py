@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
-from triptych.arrays import as_labels, check_number
+from triptych.arrays import as_labels, check_number, is_on_demand, row_chunks
 from triptych.contracts import persistence
 from triptych.errors import (
     CapabilityError,
@@ -26,11 +26,21 @@ from triptych.errors import (
     ParameterError,
     ShapeError,
 )
-from triptych.modalities import FORMS, Kind, Modalities, as_modalities, check_rows_finite
+from triptych.modalities import (
+    FORMS,
+    Kind,
+    Modalities,
+    as_modalities,
+    check_rows_finite,
+    make_parts,
+)
 from triptych.neighbours import nearest
 from triptych.values import count_numbers, nested, replaced
 
 Data = Mapping[str, Any] | Modalities
+
+# Rows in files that are read and coded at a time.
+FILE_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,8 @@ class Method(BaseEstimator):
     kinds_: dict[str, Kind]
     # Whether ``_fit`` itself finds NaN and infinity while it reads, which saves a pass.
     _looks_in_fit: ClassVar[bool] = False
+    # Whether ``_transform`` itself holds no more than some rows of data in files.
+    _reads_in_pieces: ClassVar[bool] = False
 
     # -- fit and transform -----------------------------------------------------------------
 
@@ -134,7 +146,12 @@ class Method(BaseEstimator):
             CapabilityError: Absent modalities, where the method does not take them.
         """
         self._check_fitted()
-        return self._transform(self._gate_transform(X))
+        data = self._gate_transform(X)
+        in_files = any(is_on_demand(data.stored(name)[0]) for name in data.names)
+        if in_files and len(data) > FILE_ROWS and not self._reads_in_pieces:
+            pieces = [self._transform(data[part]) for part in row_chunks(len(data), FILE_ROWS)]
+            return _joined(pieces)
+        return self._transform(data)
 
     def fit_transform(self, X: Data, y: ArrayLike | None = None, **fit_params: Any) -> Any:
         """``fit(X, y)`` and then ``transform(X)``."""
@@ -331,6 +348,11 @@ class Method(BaseEstimator):
         for name, value in learnt.items():
             setattr(self, name, value)
 
+    def checksum(self) -> str:
+        """One word for what was learnt: equal for a model and its saved copy."""
+        self._check_fitted()
+        return persistence.fingerprint(type(self).__name__, self._learnt())
+
     def save(self, path: str | Path) -> None:
         """Write a folder ``path`` with ``manifest.json`` and ``arrays.safetensors``.
 
@@ -408,6 +430,17 @@ class Fission(Method):
 
     panel: ClassVar[str] = "fission"
     parts_: tuple[str, ...]
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """Codes of rows one after another."""
+    if not isinstance(pieces[0], Modalities):
+        return np.concatenate(pieces)
+    names = pieces[0].names
+    return make_parts(
+        {name: np.concatenate([piece[name] for piece in pieces]) for name in names},
+        {name: np.concatenate([piece.present[name] for piece in pieces]) for name in names},
+    )
 
 
 def _check_kind(name: str, kind: Kind, fitted: Kind) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from triptych.errors import PersistenceError
@@ -92,6 +93,26 @@ def write(
     }
     manifest["checksum"] = _digest(_canonical(manifest))
     write_folder(path, {MANIFEST: _text(manifest), ARRAYS: blob}, mark=MANIFEST)
+
+
+def fingerprint(cls: str, learnt: Mapping[str, Any]) -> str:
+    """One word for what a model of a class learnt: equal for the model and its saved copy.
+
+    Args:
+        cls: Name of the class.
+        learnt: Attributes learnt.
+
+    Returns:
+        SHA-256, 64 hexadecimal digits.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    body = encode(dict(learnt), arrays, "learnt")
+    digest = hashlib.sha256(json.dumps([cls, body], sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

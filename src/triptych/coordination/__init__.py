@@ -24,6 +24,7 @@ _EXPORTS = {
     "MCCA": "mcca",
     "ProbabilisticCCA": "probabilistic_cca",
     "SigLIP": "siglip",
+    "SimilarityAlignment": "similarity_alignment",
     "SplitAE": "split_ae",
     "Triplet": "triplet",
     "VICReg": "vicreg",

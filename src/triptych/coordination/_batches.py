@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from numpy.typing import ArrayLike
 
 from triptych.contracts.method import Coordination, Data
 from triptych.coordination import _reading, _roads
-from triptych.coordination._solution import Penalties, Solution, warn
+from triptych.coordination._solution import Penalties, Solution, warn, warn_if_blurred
 from triptych.errors import CapabilityError, DataError, ParameterError
 from triptych.features import fit_features
+from triptych.modalities import Kind, Modalities
 from triptych.moments import Moments
 
 
-class FromBatches(Coordination):
-    """A method of two modalities that needs only moments: ``fit`` of iterators, ``partial_fit``.
+class UnsolvedDataError(DataError, AttributeError):
+    """Rows read in batches have no answer, so what is learnt from it is not there."""
 
-    It writes ``_solved`` (attributes that follow from moments), ``_penalty``, ``_check_names``
-    and ``_learn``.
+
+class UnsolvedParameterError(ParameterError, AttributeError):
+    """A parameter does not fit what was read in batches, so nothing is learnt from it."""
+
+
+class Mergeable(Protocol):
+    """Moments of some rows, which those of other rows join."""
+
+    def merged(self, other: Any) -> Any:
+        """Moments of the rows of both."""
+
+
+class FromBatches(Coordination):
+    """A method that needs only moments: ``fit`` of iterators, ``partial_fit``.
+
+    It writes ``_solved`` (attributes that follow from moments), ``_moments_of``, ``_check_names``
+    and ``_solve_moments``.
     """
 
     _solved: ClassVar[tuple[str, ...]] = ()
-    confounds: str | None
-    solver: str
-    moments_: Moments
-    _penalty: Penalties
+    moments_: Any
 
-    def _learn(self, found: Solution) -> None:
+    def _moments_of(
+        self, X: Data, kinds: Mapping[str, Kind] | None
+    ) -> tuple[Modalities, Mergeable]:
+        """A batch that goes on from others of these kinds, and its moments."""
+        raise NotImplementedError
+
+    def _solve_moments(self) -> None:
+        """Learn from ``moments_`` alone."""
         raise NotImplementedError
 
     def _check_names(self, names: tuple[str, ...]) -> None:
@@ -70,7 +90,7 @@ class FromBatches(Coordination):
                 self._read(batch, batches)
             if not batches:
                 raise DataError("fit: the iterator gave no batch.")
-            self._solve()
+            self._solve_moments()
         except Exception:
             for name in ("names_in_", "kinds_", "features_", "moments_", *self._solved):
                 self.__dict__.pop(name, None)
@@ -104,16 +124,9 @@ class FromBatches(Coordination):
     def _read(self, X: Data, batch: int | None) -> None:
         """Add the moments of a batch; a batch that is refused changes nothing."""
         self._check_parameters()
-        if self.solver not in ("auto", "cholesky"):
-            raise ParameterError(
-                f'solver: batches are read once, which "auto" and "cholesky" can; got '
-                f"{self.solver!r}."
-            )
         where = "" if batch is None else f"batch {batch}: "
         try:
-            data, found = _reading.batch_moments(
-                X, self.confounds, getattr(self, "kinds_", None), type(self).__name__
-            )
+            data, found = self._moments_of(X, getattr(self, "kinds_", None))
         except (DataError, CapabilityError) as error:
             raise type(error)(f"{where}{error}") from None
         before = self.__dict__.get("moments_")
@@ -128,11 +141,47 @@ class FromBatches(Coordination):
     def __getattr__(self, name: str) -> Any:
         # After partial_fit, what is solved for is solved when first asked for.
         if name in self._solved and "moments_" in self.__dict__:
-            self._solve()
+            # Also an AttributeError, by which hasattr and getattr know that there is none.
+            try:
+                self._solve_moments()
+            except DataError as error:
+                raise UnsolvedDataError(str(error)) from error
+            except ParameterError as error:
+                raise UnsolvedParameterError(str(error)) from error
             return self.__dict__[name]
         return super().__getattribute__(name)  # what was not there, or refused, says so itself
 
-    def _solve(self) -> None:
+    def _learnt(self) -> dict[str, Any]:
+        if "moments_" in self.__dict__ and "correlations_" not in self.__dict__:
+            self._solve_moments()
+        return super()._learnt()
+
+
+class PairFromBatches(FromBatches):
+    """A method of two modalities, and perhaps confounds, that are known by their moments.
+
+    It writes ``_solved``, ``_penalty``, ``_check_names`` and ``_learn``.
+    """
+
+    confounds: str | None
+    solver: str
+    moments_: Moments
+    _penalty: Penalties
+
+    def _learn(self, found: Solution) -> None:
+        raise NotImplementedError
+
+    def _moments_of(
+        self, X: Data, kinds: Mapping[str, Kind] | None
+    ) -> tuple[Modalities, Mergeable]:
+        if self.solver not in ("auto", "cholesky"):
+            raise ParameterError(
+                f'solver: batches are read once, which "auto" and "cholesky" can; got '
+                f"{self.solver!r}."
+            )
+        return _reading.batch_moments(X, self.confounds, kinds, type(self).__name__)
+
+    def _solve_moments(self) -> None:
         """From moments of batches alone."""
         moments = self.moments_
         if moments.n < 2:
@@ -148,15 +197,20 @@ class FromBatches(Coordination):
         if found is None:
             found = take("eigen")
             assert found is not None
-            if found.error > 1e-6:
-                warn(
-                    f"CCA: columns that nearly depend on one another, and one pass over rows "
-                    f"leaves an error of the correlations of up to {found.error:.1g}; directions "
-                    "below it are left out. Fit data that can be read twice, or set a ridge."
-                )
+            _warn_of_unseen(found)
+        warn_if_blurred(found)
         self._learn(found)
 
-    def _learnt(self) -> dict[str, Any]:
-        if "moments_" in self.__dict__ and "correlations_" not in self.__dict__:
-            self._solve()
-        return super()._learnt()
+
+def _warn_of_unseen(found: Solution) -> None:
+    """Say what one pass cannot tell: whether directions that it leaves out are there."""
+    for name in found.names:
+        columns = int((~found.columns[name].constant).sum())
+        most, seen = min(columns, found.n - 1), found.bases[name].rank
+        if seen < most and found.penalties[name].none:
+            warn(
+                f"CCA: modality {name!r}: one pass over rows sees {seen} directions of {columns} "
+                "columns. Nothing is lost if the others depend on these; but columns that nearly "
+                "do, and rows that dwarf all others, look the same. Fit data that can be read "
+                "twice, rescale or leave out such rows, or set a ridge."
+            )

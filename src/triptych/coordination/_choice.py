@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from triptych.coordination._reading import Reading
 from triptych.coordination._roads import by_second_pass, by_svd, from_moments, squares_of
-from triptych.coordination._solution import Penalties, Solution
+from triptych.coordination._solution import Penalties, Solution, warn_if_blurred
 from triptych.coordination._subspace import by_subspace
 from triptych.coordination._wide import by_rows
 from triptych.linalg import Array
@@ -67,4 +67,5 @@ def _by_moments(
         found = by_svd(reading.sources, penalty, confounds)
     if found is None:
         found = by_second_pass(first, reading.gather, penalty, squares, confounds)
+    warn_if_blurred(found)
     return found

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -16,10 +15,11 @@ from torch import Tensor, nn
 
 from triptych.contracts.deep import DeepMethod
 from triptych.contracts.method import Capabilities, Coordination
-from triptych.errors import DataError, ParameterError
+from triptych.coordination._partners import check_partners, check_scored, watchable
+from triptych.errors import ParameterError
 from triptych.losses.gather import gather
 from triptych.modalities import Kind, Modalities, make_parts
-from triptych.training.batches import Batch, content_ids
+from triptych.training.batches import Batch
 from triptych.training.loop import Phase, Stream
 
 LARGEST_SCALE = 100.0
@@ -56,7 +56,6 @@ class PairLoss(DeepMethod, Coordination):
     n_components: int
     anchor: str | None
     _on_sphere = True  # whether codes have unit length
-    _needs_negatives = True
     _bounds_information = False
 
     # -- what a method writes --------------------------------------------------------------
@@ -88,10 +87,9 @@ class PairLoss(DeepMethod, Coordination):
                 f"anchor: expected a modality, one of {list(X.names)}, or None for all pairs; "
                 f"got {self.anchor!r}."
             )
-        if self._needs_negatives:
-            for name in X.names:
-                _refuse_one_content(type(self).__name__, X, name)
-        super()._fit(X, y, validation)
+        name, pairs = type(self).__name__, self._pairs(X.names)
+        check_partners(name, X, pairs)
+        super()._fit(X, y, watchable(name, validation, pairs, self.training))
 
     def _build(self, kinds: Mapping[str, Kind]) -> nn.Module:
         return Network(self._encoder_parts(kinds, self.n_components), self._numbers())
@@ -146,6 +144,10 @@ class PairLoss(DeepMethod, Coordination):
         )
         return (Phase("all", (stream,)),)
 
+    def _score(self, X: Modalities, y: NDArray[Any] | None) -> float:
+        check_scored(type(self).__name__, X, self._pairs(X.names))
+        return super()._score(X, y)
+
     # -- codes -----------------------------------------------------------------------------
 
     def _transform(self, X: Modalities) -> Modalities:
@@ -179,16 +181,3 @@ class Tempered(Contrastive):
 
     def _after_training(self, X: Modalities) -> None:
         self.temperature_ = float(torch.exp(-self.network_.log_scale.detach()))  # type: ignore[operator]
-
-
-def _refuse_one_content(method: str, X: Modalities, name: str) -> None:
-    """Refuse a modality that is the same in all rows: no partner could be told from another."""
-    at = np.flatnonzero(X.present[name])
-    for rows in (at[:64], at):
-        ids = content_ids(X[rows][name], np.ones(len(rows), dtype=bool))
-        if len(np.unique(ids)) > 1:
-            return
-    raise DataError(
-        f"{method} tells partners from other rows, but all {len(at)} rows of modality {name!r} "
-        "have the same content."
-    )

@@ -58,16 +58,42 @@ class CorrelatedCodes(DeepMethod, Coordination):
                     "perfectly whatever they are. Take larger batches or fewer components."
                 )
         y = None if y is None else y[_all_present(X)]
-        if validation is not None:
-            held, labels = validation
-            there = _all_present(held)
-            if there.sum() < self._least():
-                raise DataError(
-                    f"validation: expected at least {self._least()} rows with every modality, "
-                    f"got {int(there.sum())}."
-                )
-            validation = held[there], None if labels is None else labels[there]
+        if validation is None:
+            self._check_share(len(kept))
+        else:
+            validation = self._usable(*validation)
         super()._fit(kept, y, validation)
+
+    def _check_share(self, n: int) -> None:
+        """Refuse to set aside, or to leave, fewer rows than the loss needs."""
+        share = self.training.validation_share
+        held = max(2, round(n * share))
+        if share > 0 and min(held, n - held) < self._least():
+            raise ParameterError(
+                f"training__validation_share: expected that it sets aside and leaves at least "
+                f"{self._least()} rows each, more than n_components = {self.n_components}; "
+                f"{share:g} of {n} rows are {held}."
+            )
+
+    def _usable(self, held: Modalities, labels: Any) -> tuple[Modalities, Any] | None:
+        """Complete rows to watch; none, with a warning, where they are too few for the loss."""
+        there = _all_present(held)
+        found = int(there.sum())
+        if found >= self._least():
+            return held[there], None if labels is None else labels[there]
+        words = (
+            f"validation: expected at least {self._least()} rows with every modality, more than "
+            f"n_components = {self.n_components}; got {found}"
+        )
+        if self.training.patience is not None:
+            raise DataError(f"{words}, and training__patience watches them.")
+        warnings.warn(
+            f"{words}. {type(self).__name__} is fitted without them and keeps the weights of the "
+            "last epoch.",
+            DegenerateDataWarning,
+            stacklevel=5,
+        )
+        return None
 
     def _after_training(self, X: Modalities) -> None:
         codes = self._codes(X, lambda batch: self._encode(self.network_, batch))

@@ -70,6 +70,15 @@ def spectrum(K: Array, eps: float = EPS) -> Spectrum:
     return Spectrum(vectors[:, keep], values[keep], float(values[0]), largest)
 
 
+def shrunk(K: Array, c: float) -> Array:
+    """Eigenvectors of a centred kernel matrix (n, r), each shrunk by its projection with ridge c.
+
+    The singular values of the product of two of them are the canonical correlations.
+    """
+    found = spectrum(K)
+    return found.vectors * np.sqrt(found.values / (found.values + c))
+
+
 def solve_by_spectra(one: Spectrum, two: Spectrum, c1: float, c2: float, d: int) -> Dual:
     """All that there is, to full accuracy, from two eigendecompositions.
 

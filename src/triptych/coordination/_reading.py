@@ -200,6 +200,16 @@ def batch_moments(
     if len(data.names) != wanted or (confounds is not None and confounds not in data):
         beside = "" if confounds is None else f" and the confounds {confounds!r}"
         raise ModalityError(f"{method} takes two modalities{beside}; got {list(data.names)}.")
+    check_batch(data, kinds, method)
+    if not complete_rows(data).any():
+        empty = [Rows(n, np.zeros((1, _width(data, n))), _width(data, n)) for n in sorted(data)]
+        zero = gather(empty)
+        return data, Moments(**{**vars(zero), "n": 0})
+    return data, Reading(data, least=1).gather()
+
+
+def check_batch(data: Modalities, kinds: Mapping[str, Kind] | None, method: str) -> None:
+    """Refuse a batch that does not go on from those before, or cannot be learnt from alone."""
     if kinds is not None and set(kinds) != set(data.names):
         raise ModalityError(
             f"expected the modalities of the batches before, {list(kinds)}; got "
@@ -220,11 +230,6 @@ def batch_moments(
         held, _ = data.stored(name)
         if is_lazy(held) and not is_dask(held):
             check_finite(held, name, data.present[name])
-    if not complete_rows(data).any():
-        empty = [Rows(n, np.zeros((1, _width(data, n))), _width(data, n)) for n in sorted(data)]
-        zero = gather(empty)
-        return data, Moments(**{**vars(zero), "n": 0})
-    return data, Reading(data, least=1).gather()
 
 
 def _same(kind: Kind, before: Kind) -> bool:

@@ -127,18 +127,61 @@ def read_sides(X: Modalities, features: Mapping[str, Features]) -> Sides:
     Raises:
         DataError: A modality with fewer than two rows, or without a column that varies.
     """
-    names = sorted(X.names)
-    columns = {name: _scan(X.select(name), features[name]) for name in names}
-    for name, scaled in columns.items():
-        if scaled.constant.all():
-            raise DataError(f"modality {name!r}: every column is constant, so nothing correlates.")
+    columns = _scanned(X, features)
+    names = list(columns)
     narrow = all(len(c.means) < c.n for c in columns.values())
     heavy = any(is_lazy(X._data[name]) or is_sparse(X._data[name]) for name in names)
     if narrow:
         found = _by_moments(X, features, columns, careful=not heavy)
         if found is not None:
             return found
-    return _by_svd(X, features, columns)
+    return _decomposed(X, features, columns).paired()
+
+
+def _scanned(X: Modalities, features: Mapping[str, Features]) -> dict[str, Columns]:
+    columns = {name: _scan(X.select(name), features[name]) for name in sorted(X.names)}
+    for name, scaled in columns.items():
+        if scaled.constant.all():
+            raise DataError(f"modality {name!r}: every column is constant, so nothing correlates.")
+    return columns
+
+
+def read_bases(X: Modalities, features: Mapping[str, Features]) -> Bases:
+    """Bases with all their rows in memory, by thin SVDs.
+
+    Args:
+        X: Rows; each has a modality at least.
+        features: How each modality becomes columns.
+
+    Raises:
+        DataError: A modality with fewer than two rows, or without a column that varies.
+    """
+    return _decomposed(X, features, _scanned(X, features))
+
+
+@dataclass(frozen=True)
+class Bases:
+    """Sides with their rows.
+
+    Args:
+        sides: By modality.
+        rows: U by modality, (n, r); 0 in rows that lack it.
+        counts: Modalities of each row, (n,).
+    """
+
+    sides: Mapping[str, Side]
+    rows: Mapping[str, Array]
+    counts: NDArray[np.intp]
+
+    def paired(self, rows: Mapping[str, Array] | None = None) -> Sides:
+        """What methods need, with the rows as they are or in other places."""
+        root = np.sqrt(self.counts)[:, None]
+        scaled = {m: U / root for m, U in (rows or self.rows).items()}
+        names = list(scaled)
+        products = {
+            (a, b): scaled[a].T @ scaled[b] for i, a in enumerate(names) for b in names[i:]
+        }
+        return Sides(self.sides, products, int(self.counts.sum()))
 
 
 def chunks(X: Modalities, width: int) -> Iterator[slice]:
@@ -268,15 +311,11 @@ def _by_moments(
     return Sides(sides, products, int(present_counts(X).sum()))
 
 
-def _by_svd(
+def _decomposed(
     X: Modalities, features: Mapping[str, Features], columns: Mapping[str, Columns]
-) -> Sides:
-    counts = present_counts(X)
-    root = np.sqrt(counts)[:, None]
-    sides, bases = {}, {}
+) -> Bases:
+    sides, rows = {}, {}
     for m, scaled in columns.items():
-        U, s, Vt = thin_svd(_standardised(X, m, features[m], scaled), scaled.noise)
-        sides[m], bases[m] = Side(scaled, s, Vt), U / root
-    names = list(columns)
-    products = {(a, b): bases[a].T @ bases[b] for i, a in enumerate(names) for b in names[i:]}
-    return Sides(sides, products, int(counts.sum()))
+        rows[m], s, Vt = thin_svd(_standardised(X, m, features[m], scaled), scaled.noise)
+        sides[m] = Side(scaled, s, Vt)
+    return Bases(sides, rows, present_counts(X))

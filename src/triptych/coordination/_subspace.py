@@ -64,11 +64,23 @@ def by_subspace(
             f"n_components: expected at most {most}, the smaller of rows - 1 and the columns "
             f"that vary; got {n_components}."
         )
-    k = min(n_components + EXTRA, most)
+    k = looked = min(n_components + EXTRA, most)
     A, B = (_Solver(tables[name], penalties[name]) for name in (a, b))
     rng = np.random.default_rng(random_state)
     Wa = rng.normal(size=(tables[a].width, k))
-    Va, Ya = A.orthonormal(Wa, A.table.forward(Wa))
+    Ya = tables[a].forward(Wa)
+    rank = {
+        a: _rank(tables[a], Ya),
+        b: _rank(tables[b], tables[b].forward(rng.normal(size=(tables[b].width, k)))),
+    }
+    k = min(k, *rank.values())
+    if n_components > k:
+        raise ParameterError(
+            f"n_components: expected at most {k}, the smaller rank of the modalities {rank} over "
+            f"{reading.n} rows (ranks are looked for up to {looked}); got "
+            f"{n_components}."
+        )
+    Va, Ya = A.orthonormal(Wa[:, :k], Ya[:, :k])
     rho, bound = np.zeros(k), np.inf
     Vb, Yb = np.zeros((tables[b].width, k)), np.zeros((reading.n, k))
     for _ in range(PASSES):
@@ -97,7 +109,7 @@ def by_subspace(
             Y.T @ Y,
             np.ones(d),
             partial(_weights, V),
-            min(reading.n - 1, table.width),
+            rank[name] if rank[name] < looked else min(reading.n - 1, table.width),
             min(bound, 1.0),
         )
         lifts[name] = (table.backward(Y), table.backward(other))
@@ -116,6 +128,15 @@ def by_subspace(
         confound_means,
         lifts,
     )
+
+
+def _rank(table: _Table, Y: Array) -> int:
+    """Numerical rank of Z from Y = Z G (n, k) with a normal G: the whole of it, if below k."""
+    s = np.linalg.svd(np.linalg.qr(Y, mode="r"), compute_uv=False)
+    n, p = table.source.n, table.width
+    # The rounding of the numbers given, E, is a matrix of independent errors; so is E G.
+    rounding = np.linalg.norm(table.columns.noise) * (1 + np.sqrt(Y.shape[1] / n))
+    return int(np.sum(s > max(max(n, p) * EPS * s[0], rounding)))
 
 
 def _weights(V: Array, turn: Array, seen: Array) -> tuple[Array, Array]:

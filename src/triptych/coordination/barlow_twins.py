@@ -39,7 +39,6 @@ class BarlowTwins(PairLoss):
     """
 
     _on_sphere = False
-    _needs_negatives = False
 
     def __init__(
         self,

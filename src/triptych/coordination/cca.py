@@ -13,7 +13,7 @@ from triptych.bases import Penalty
 from triptych.contracts.linear import CanonicalInference
 from triptych.contracts.method import Capabilities, Data
 from triptych.coordination import _reading
-from triptych.coordination._batches import FromBatches
+from triptych.coordination._batches import PairFromBatches
 from triptych.coordination._choice import SOLVERS, solve
 from triptych.coordination._solution import Solution, warn
 from triptych.errors import (
@@ -31,7 +31,7 @@ MOST = 1e150
 INFLATED = 0.8
 
 
-class CCA(CanonicalInference, FromBatches):
+class CCA(CanonicalInference, PairFromBatches):
     r"""Directions of two modalities whose projections correlate most.
 
     .. math:: \max_{A,B} \mathrm{tr}(A^T \Sigma_{12} B) \quad
@@ -87,7 +87,8 @@ class CCA(CanonicalInference, FromBatches):
             that its variate explains: the mean squared loading.
         redundancy_: By modality, share (d,) that the other's variate explains: the mean squared
             cross-loading.
-        rank_: Numerical rank by modality; with the randomised solver, the most it can be.
+        rank_: Numerical rank by modality; with the randomised solver, where it is above
+            ``n_components`` + 10, the most it can be.
         n_samples_: Complete rows learnt from.
         solver_: The solver that was used.
         error_bound_: Estimate from above of the error of ``correlations_`` by rounding, from the
@@ -114,8 +115,9 @@ class CCA(CanonicalInference, FromBatches):
         DegenerateDataWarning: Without regularisation, the ranks add up to n or more, so that
             correlations of 1 are there for any data; or n is so near to their sum that unrelated
             data would show a first correlation of 0.8 or more (``chance_correlation_``; n below
-            2.5 times the sum for equal ranks); or one pass over a stream cannot tell the
-            correlations to 1e-6.
+            2.5 times the sum for equal ranks); or one pass over rows, which a stream and
+            ``"cholesky"`` have, cannot tell the correlations to 1e-6, or whether columns depend
+            on one another.
 
     References:
         Hotelling 1936, Biometrika 28; Björck and Golub 1973, Math. Comp. 27; Yamamoto et al.

@@ -17,7 +17,9 @@ from torch.utils.checkpoint import checkpoint
 from triptych.arrays import check_choice, check_number
 from triptych.contracts.deep import DeepMethod
 from triptych.contracts.method import Capabilities, Coordination, Data
+from triptych.coordination._partners import check_partners, check_scored, watchable
 from triptych.errors import DataError, ModalityError, ParameterError
+from triptych.losses.agreement import partner_cross_entropy
 from triptych.losses.gather import gather
 from triptych.modalities import Kind, Modalities, as_modalities, make_parts
 from triptych.nn.gates import AttentionGate, ElementwiseGate
@@ -147,6 +149,20 @@ class GatedCoordination(DeepMethod, Coordination):
             voices,
         )
 
+    def _fit(
+        self,
+        X: Modalities,
+        y: NDArray[Any] | None,
+        validation: tuple[Modalities, NDArray[Any] | None] | None,
+    ) -> None:
+        name, pairs = type(self).__name__, list(combinations(X.names, 2))
+        check_partners(name, X, pairs)
+        super()._fit(X, y, watchable(name, validation, pairs, self.training))
+
+    def _score(self, X: Modalities, y: NDArray[Any] | None) -> float:
+        check_scored(type(self).__name__, X, list(combinations(X.names, 2)))
+        return super()._score(X, y)
+
     # -- loss ------------------------------------------------------------------------------
 
     def _features(self, network: Any, batch: Batch) -> dict[str, Tensor]:
@@ -177,7 +193,7 @@ class GatedCoordination(DeepMethod, Coordination):
         with torch.autocast(batch.rows.device.type, enabled=False):
             for a, b in combinations(whole, 2):
                 rows = present[a] & present[b]
-                ids = [content[m][rows] for m in (a, b) if m in content]
+                ids = [content[m][rows] if content else None for m in (a, b)]
                 ha, hb = whole[a][rows], whole[b][rows]
                 for label, heard in (("", True), (" alone", False)):
                     if heard and network.voices is None:
@@ -188,7 +204,9 @@ class GatedCoordination(DeepMethod, Coordination):
                         terms[name] = (ha.sum() + hb.sum() + scale) * 0.0
                         continue
                     cosines = _pair_cosines(network, a, b, ha, hb, heard)
-                    terms[name] = _cross_entropy(cosines * scale, ids)
+                    terms[name] = partner_cross_entropy(
+                        cosines * scale, ids_a=ids[0], ids_b=ids[1]
+                    )
         loss = torch.stack(list(terms.values())).mean()
         return {"loss": loss, **terms, "scale": scale.detach()}
 
@@ -322,13 +340,3 @@ def _tiles(n: int, numbers_per_row: int) -> Iterator[slice]:
     rows = max(1, TILE // max(1, numbers_per_row))
     for start in range(0, n, rows):
         yield slice(start, start + rows)
-
-
-def _cross_entropy(logits: Tensor, ids: list[Tensor]) -> Tensor:
-    """Symmetric softmax loss of pairs; rows of equal content are positives of each other."""
-    positive = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-    for side in ids:
-        positive = positive | (side[:, None] == side[None, :])
-    weights = positive.to(logits.dtype)
-    weights = weights / weights.sum(1, keepdim=True)
-    return (F.cross_entropy(logits, weights) + F.cross_entropy(logits.T, weights)) / 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from triptych.contracts.method import Capabilities
 from triptych.coordination._sets import Array, LinearSets, PerModality
@@ -49,10 +50,14 @@ class GCCA(LinearSets):
         rank_: Numerical rank by modality.
         n_samples_: Rows learnt from.
         features_: How each modality becomes columns.
+        moments_: Moments so far, after ``partial_fit`` or ``fit`` of an iterator.
+
+    Batches of an iterator or of ``partial_fit`` are read once, and only their moments are kept,
+    apart for each set of modalities that rows have.
 
     Warns:
         DegenerateDataWarning: The ranks of two modalities add up to their rows or more, without
-            ridge or shrinkage.
+            ridge or shrinkage; or one pass over batches cannot tell directions or correlations.
 
     References:
         Carroll 1968, Proc. APA 76; Kettenring 1971, Biometrika 58 (MAXVAR); van de Velden and
@@ -72,7 +77,9 @@ class GCCA(LinearSets):
         missing_at_fit=True,
         missing_at_transform=True,
         one_modality_at_transform=True,
+        streams=True,
     )
+    _whole: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -93,6 +100,10 @@ class GCCA(LinearSets):
                 f"{int((counts > 1).sum())}."
             )
         return X if (counts > 0).all() else X[counts > 0]
+
+    def _learns_from(self, X: Modalities) -> NDArray[np.bool_]:
+        some: NDArray[np.bool_] = present_counts(X) > 0
+        return some
 
     def _solve(self, sides: Sides, width: int, n: int) -> tuple[Array, dict[str, Array]]:
         from scipy.linalg import eigh

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.arrays import check_choice, check_number, is_sparse, row_chunks
-from triptych.contracts.method import Capabilities, Coordination
+from triptych.arrays import check_choice, check_number, row_chunks
+from triptych.contracts.method import Capabilities
 from triptych.coordination import _kernel_dual as dual
 from triptych.coordination import _kernel_features as primal
 from triptych.coordination._kernel_checks import (
@@ -18,6 +18,8 @@ from triptych.coordination._kernel_checks import (
     require_finite,
     require_psd,
 )
+from triptych.coordination._kernel_given import PRECOMPUTED, Given, learnt, one_of, parts_of
+from triptych.coordination._kernel_null import MOST_EXACT, OfKernels
 from triptych.coordination._solution import warn
 from triptych.errors import DataError, ParameterError
 from triptych.features import fit_features
@@ -27,20 +29,13 @@ from triptych.seeding import check_random_state, generator
 from triptych.similarity import KERNELS, Kernel, centred_cosine, pairwise
 
 Array = NDArray[np.float64]
-Function = Callable[..., Any]
-Given = str | Kernel | Function
-
-PRECOMPUTED = "precomputed"
 APPROXIMATIONS = ("auto", "exact", None, "nystroem", "fourier")
-# Five float64 matrices of this size are 640 MB.
-MOST_EXACT = 4000
 # Single precision where products are many and their rounding is far below the ridge.
 MANY_ROWS = 10_000
 LEAST_RIDGE = 1e-6
-MEDIAN_ROWS = 1000
 
 
-class KernelCCA(Coordination):
+class KernelCCA(OfKernels):
     r"""Functions of two modalities, from the spaces of two kernels, that correlate most.
 
     .. math:: \max_{A,B} \tfrac{1}{n-1} \mathrm{tr}(A^T K_x K_y B) \quad
@@ -140,9 +135,9 @@ class KernelCCA(Coordination):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        for key, value in _parts("ridge", self.ridge).items():
+        for key, value in parts_of("ridge", self.ridge).items():
             check_number(key, value, low=0, high=1e150)
-        for key, value in _parts("kernel", self.kernel).items():
+        for key, value in parts_of("kernel", self.kernel).items():
             if isinstance(value, str):
                 check_choice(key, value, (*KERNELS, PRECOMPUTED))
             elif not isinstance(value, Kernel) and not callable(value):
@@ -157,8 +152,8 @@ class KernelCCA(Coordination):
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
         names = tuple(sorted(X.names))
-        ridges = tuple(float(_of("ridge", self.ridge, name, names)) for name in names)
-        given = {name: _of("kernel", self.kernel, name, names) for name in names}
+        ridges = tuple(float(one_of("ridge", self.ridge, name, names)) for name in names)
+        given = {name: one_of("kernel", self.kernel, name, names) for name in names}
         for name in names:
             if given[name] == PRECOMPUTED:
                 check_square(name, X)
@@ -169,7 +164,7 @@ class KernelCCA(Coordination):
         seed = check_random_state(self.random_state)
         self.features_ = fit_features(pairs)
         sides = tuple(self._columns(name, pairs) for name in names)
-        kernels = {side.name: _learnt(given[side.name], side, seed) for side in sides}
+        kernels = {side.name: learnt(given[side.name], side, seed) for side in sides}
         try:
             if self._choose(len(pairs), given) == "exact":
                 self._fit_exact(sides, given, kernels, ridges, np.flatnonzero(both), seed)
@@ -178,15 +173,6 @@ class KernelCCA(Coordination):
         except Exception:
             del self.features_
             raise
-
-    def _columns(self, name: str, X: Modalities) -> primal.Columns:
-        learnt = self.features_[name]
-
-        def read(rows: Any) -> NDArray[Any]:
-            some = X[rows]
-            return _dense(learnt.transform(some[name], some.present[name]))
-
-        return primal.Columns(name, len(X), learnt.n_features, read)
 
     def _choose(self, n: int, given: Mapping[str, Given]) -> str:
         fixed = [name for name in given if given[name] == PRECOMPUTED]
@@ -378,7 +364,7 @@ class KernelCCA(Coordination):
 
     def _map(self, name: str, rows: NDArray[Any]) -> NDArray[Any]:
         mapped = self.maps_[name]
-        given = _of("kernel", self.kernel, name, tuple(self.names_in_))
+        given = one_of("kernel", self.kernel, name, tuple(self.names_in_))
         if given == PRECOMPUTED:
             return rows[:, mapped.rows]
         with np.errstate(over="ignore", invalid="ignore"):
@@ -400,38 +386,3 @@ class KernelCCA(Coordination):
         Z = self._transform(X[both])
         one, two = (Z[name] for name in Z.names)
         return float(centred_cosine(one, two, axis="samples").mean())
-
-
-def _parts(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {name: value}
-    return {f"{name}__{key}": part for key, part in value.items()}
-
-
-def _of(parameter: str, value: Any, name: str, names: tuple[str, ...]) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    if set(value) != set(names):
-        raise ParameterError(
-            f"{parameter}: expected one for each of {list(names)}, got {dict(value)}."
-        )
-    return value[name]
-
-
-def _learnt(given: Given, side: primal.Columns, seed: int) -> Kernel | None:
-    """The kernel with its numbers, learnt from some rows; ``None`` for one that is a function."""
-    if given == PRECOMPUTED:
-        return None
-    kernel = Kernel(given) if isinstance(given, str) else given
-    if not isinstance(kernel, Kernel):
-        return None
-    draw = generator(seed, "median", side.name)
-    rows = np.sort(draw.choice(side.n, min(side.n, MEDIAN_ROWS), replace=False))
-    try:
-        return kernel.learnt(side.read(rows))
-    except (DataError, ParameterError) as error:  # rows are equal, or too large for any width
-        raise DataError(f"modality {side.name!r}: {error}") from error
-
-
-def _dense(columns: Any) -> NDArray[Any]:
-    return np.asarray(columns.toarray() if is_sparse(columns) else columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from triptych.contracts.method import Capabilities
 from triptych.coordination._sets import Array, LinearSets, PerModality
@@ -48,13 +49,16 @@ class MCCA(LinearSets):
         rank_: Numerical rank by modality.
         n_samples_: Rows learnt from.
         features_: How each modality becomes columns.
+        moments_: Moments so far, after ``partial_fit`` or ``fit`` of an iterator.
 
     Rows in which a modality is absent are left out of ``fit``; :class:`GCCA` learns from them.
     Signs are those of :class:`CCA`: the largest absolute loading of a component is positive.
 
+    Batches of an iterator or of ``partial_fit`` are read once, and only their moments are kept.
+
     Warns:
         DegenerateDataWarning: The ranks of two modalities add up to their rows or more, without
-            ridge or shrinkage.
+            ridge or shrinkage; or one pass over batches cannot tell directions or correlations.
 
     References:
         Kettenring 1971, Biometrika 58 (SUMCOR); Nielsen 2002, IEEE Trans. Image Processing 11
@@ -73,7 +77,9 @@ class MCCA(LinearSets):
         missing_at_fit=True,
         missing_at_transform=True,
         one_modality_at_transform=True,
+        streams=True,
     )
+    _whole: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -87,13 +93,17 @@ class MCCA(LinearSets):
         self.shrinkage = shrinkage
 
     def _rows(self, X: Modalities) -> Modalities:
-        whole = np.all(np.stack(list(X.present.values())), axis=0)
+        whole = self._learns_from(X)
         if whole.sum() < 2:
             raise DataError(
                 f"MCCA needs 2 rows with all of {list(X.names)}; got {int(whole.sum())}. GCCA "
                 "learns from rows that lack some."
             )
         return X if whole.all() else X[whole]
+
+    def _learns_from(self, X: Modalities) -> NDArray[np.bool_]:
+        whole: NDArray[np.bool_] = np.all(np.stack(list(X.present.values())), axis=0)
+        return whole
 
     def _solve(self, sides: Sides, width: int, n: int) -> tuple[Array, dict[str, Array]]:
         from scipy.linalg import eigh

@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 
 from triptych.arrays import check_number
+from triptych.canonical.many import Orders, permutation_of_many
+from triptych.canonical.permutation import PermutationTest, permutation_test
+from triptych.contracts.linear import of_rows
 from triptych.contracts.method import Capabilities, Coordination, Data
 from triptych.coordination._latent import Latent, Pattern, closed_form, expectation_maximisation
 from triptych.coordination._sides import Side, chunks, dense, present_counts, read_sides
@@ -20,6 +24,7 @@ from triptych.modalities import Modalities, make_parts
 
 Array = NDArray[np.float64]
 MOST = 1e150
+TESTED_ITERATIONS = 10  # of EM, for each permutation
 
 
 class ProbabilisticCCA(Coordination):
@@ -236,6 +241,67 @@ class ProbabilisticCCA(Coordination):
                 second += joint.T @ joint
             found.append(Pattern(own, len(rows), first, second))
         return found
+
+    def permutation_test(
+        self,
+        X: Data,
+        n_permutations: int = 999,
+        random_state: int | None = 0,
+        groups: ArrayLike | None = None,
+        *,
+        exchange: str = "whole",
+        n_components: int | None = None,
+    ) -> PermutationTest:
+        """Test ``correlations_`` by permuting the rows of each modality among those that have it.
+
+        Two modalities without gaps are tested as those of :class:`CCA` with this ridge. Others are
+        learnt again for every permutation, by at most 10 iterations of EM for the rows as they are
+        and as they are permuted; ``correlations`` of the test are those.
+
+        Args:
+            X: The modalities fitted, n rows.
+            n_permutations: How many; the smallest p-value is 1 / (1 + n_permutations).
+            random_state: Seed of the permutations.
+            groups: Labels (n,) of rows that belong together.
+            exchange: ``"whole"`` groups of the same size change places, or rows ``"within"`` each.
+            n_components: Components tested; those of the method when left out.
+
+        Returns:
+            See :func:`~triptych.canonical.permutation.permutation_test` and
+            :func:`~triptych.canonical.many.permutation_of_many`.
+        """
+        self._check_fitted()
+        data = self._gate(X, "permutation_test", every_modality=True)
+        kept = present_counts(data) > 0
+        rows = data if kept.all() else data[kept]
+        own = len(self.correlations_) if n_components is None else n_components
+        how: dict[str, Any] = {
+            "n_permutations": n_permutations,
+            "groups": None if groups is None else of_rows(groups, kept, "groups"),
+            "exchange": exchange,
+            "random_state": random_state,
+        }
+        if rows.complete and len(rows.names) == 2:
+            a, b = sorted(rows.names)
+            n = len(rows)
+            # Here variances have the divisor n.
+            ridge = (self._ridge(a) * n / (n - 1), self._ridge(b) * n / (n - 1))
+            sides = (dense(rows, m, self.features_[m]) for m in (a, b))
+            return permutation_test(*sides, n_components=own, ridge=ridge, **how)
+        again = clone(self).set_params(
+            n_components=own, max_iter=min(self.max_iter, TESTED_ITERATIONS)
+        )
+
+        def correlations(orders: Orders) -> Array:
+            moved = {m: rows.select(m)[orders[m]][m] for m in rows.names}
+            kinds = {m: self.kinds_[m].form for m in rows.names}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", TriptychWarning)
+                again.fit(Modalities(moved, present=rows.present, kinds=kinds))
+            found: Array = again.correlations_
+            return found
+
+        return permutation_of_many(correlations, rows.present, **how)
 
     def _transform(self, X: Modalities) -> Modalities:
         latent, codes = self._latent, {}

@@ -42,7 +42,6 @@ class VICReg(PairLoss):
     """
 
     _on_sphere = False
-    _needs_negatives = False
 
     def __init__(
         self,

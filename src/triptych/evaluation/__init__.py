@@ -13,6 +13,7 @@ from triptych.evaluation.resources import measure
 from triptych.evaluation.retrieval import Partners, first_rows, retrieval, same_partner
 from triptych.evaluation.robustness import drop_modalities, missing_curve
 from triptych.evaluation.subsets import coherence, gain, reconstruct_subsets, three_settings
+from triptych.evaluation.zero_shot import ZeroShotScore, zero_shot
 from triptych.lazy import attribute
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = [
     "ConcatPCA",
     "Partners",
     "ShuffledPairs",
+    "ZeroShotScore",
     "alignment",
     "coherence",
     "columns",
@@ -62,6 +64,7 @@ __all__ = [
     "same_partner",
     "three_settings",
     "uniformity",
+    "zero_shot",
 ]
 
 

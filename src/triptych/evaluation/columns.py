@@ -146,6 +146,14 @@ _FAMILIES = (
         "How well a linear reader tells {label} from the part {a}; wanted or not, by the aim.",
     ),
     Column(
+        "zero_shot:{a}",
+        "Zero-shot from {a}: {label}",
+        "accuracy",
+        "higher",
+        "Zero-shot",
+        "Share of {a} rows nearest to the words of their own {label}; no label is learnt.",
+    ),
+    Column(
         "gap:{a}~{b}",
         "gap between {a} and {b}",
         "distance",
@@ -220,6 +228,8 @@ def columns(data: Dataset, label: str | None = None) -> list[dict[str, Any]]:
     for a, b in permutations(names, 2):
         out += [get("retrieval:{a}>{b}:R@{k}", a=a, b=b, k=str(k)) for k in DEPTHS]
         out += [get(f"retrieval:{{a}}>{{b}}:{m}", a=a, b=b) for m in ("median_rank", "mAP")]
+    if probed is not None and has_class_names(data.labels[probed]):
+        out += [get("zero_shot:{a}", a=a) for a in named_by_text(data)]
     for a in names if len(names) > 1 else ():
         out.append(get("reconstruction:{a}", a=a))
         if data.X.kind(a).form == "text":
@@ -253,6 +263,20 @@ def private(name: str) -> str:
 def is_number(y: NDArray[Any]) -> bool:
     """Whether a label is a number to be predicted rather than a class."""
     return np.asarray(y).dtype.kind == "f"
+
+
+def has_class_names(y: NDArray[Any]) -> bool:
+    """Whether classes are called by letters, which a text can hold, and not by numbers."""
+    values = np.asarray(y)
+    if values.dtype.kind not in "US":
+        return False
+    return any(c.isalpha() for name in np.unique(values).tolist() for c in str(name))
+
+
+def named_by_text(data: Dataset) -> list[str]:
+    """Modalities whose rows a text can name: all but texts, where there is one."""
+    texts = [name for name in data.X.names if data.X.kind(name).form == "text"]
+    return [name for name in data.X.names if name not in texts] if texts else []
 
 
 def readable_labels(data: Dataset) -> list[str]:

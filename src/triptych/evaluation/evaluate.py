@@ -18,7 +18,9 @@ from triptych.evaluation.columns import (
     DEPTHS,
     choose_label,
     columns,
+    has_class_names,
     is_number,
+    named_by_text,
     private,
     readable_labels,
 )
@@ -37,6 +39,7 @@ from triptych.evaluation.resources import Resources
 from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
 from triptych.evaluation.robustness import SHARES, MissingCurve, missing_curve_of
 from triptych.evaluation.subsets import coherence
+from triptych.evaluation.zero_shot import zero_shot_of_label
 from triptych.modalities import SHARED, Modalities
 from triptych.seeding import check_random_state
 
@@ -88,6 +91,7 @@ def evaluate(
     for measure in (
         judge.probes,
         judge.retrievals,
+        judge.zero_shots,
         judge.reconstructions,
         judge.coherences,
         judge.leakages,
@@ -244,6 +248,20 @@ class _Judge:
         partners = same_partner(some, a, b)
         there = retrieval(za, zb, partners, DEPTHS)
         return there, retrieval(zb, za, partners.swapped(), DEPTHS)
+
+    def zero_shots(self) -> dict[str, Value]:
+        label = self.label
+        if label is None or not has_class_names(self.train.labels[label]):
+            return {}
+        return {
+            f"zero_shot:{name}": _read(self._attempt(self._name, name), "accuracy")
+            for name in named_by_text(self.all_train)
+        }
+
+    def _name(self, name: str) -> Any:
+        self._needs(name)
+        assert self.label is not None
+        return zero_shot_of_label(self.model, self.all_train, self.test, self.label, name)
 
     def reconstructions(self) -> dict[str, Value]:
         out: dict[str, Value] = {}

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from triptych.arrays import as_mask, check_number, is_sparse, row_chunks
 from triptych.errors import DataError, ShapeError
 from triptych.evaluation.probes import as_codes
+from triptych.media import FileRows
 from triptych.modalities import Modalities, as_modalities
 from triptych.neighbours import unit_rows
 
@@ -197,8 +198,12 @@ def same_partner(X: Mapping[str, Any] | Modalities, a: str, b: str) -> Partners:
 
 
 def content_ids(X: Modalities, name: str) -> NDArray[np.int64]:
-    """A number (n,) for each row, equal where the content of one modality is byte-identical."""
+    """A number (n,) for each row, equal where the content of one modality is byte-identical.
+
+    Rows in files are compared by the bytes of their files, each of which is read once.
+    """
     values, present = X[name], X.present[name]
+    digests = values.digests() if isinstance(values, FileRows) else None
     if is_sparse(values):
         values = values.tocsr(copy=True)
         values.sum_duplicates()
@@ -207,7 +212,8 @@ def content_ids(X: Modalities, name: str) -> NDArray[np.int64]:
     ids = np.empty(len(X), dtype=np.int64)
     for row in range(len(X)):
         if present[row]:
-            ids[row] = known.setdefault(_digest(values, row), len(known))
+            key = _digest(values, row) if digests is None else digests[row] or b""
+            ids[row] = known.setdefault(key, len(known))
         else:
             ids[row] = -1 - row
     return ids

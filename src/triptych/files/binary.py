@@ -15,6 +15,7 @@ from triptych.dataset import Dataset
 from triptych.errors import DataError, FileError, ModalityError, ParameterError
 from triptych.files.named import assemble, role
 from triptych.files.whole import write_whole
+from triptych.media import loaded
 from triptych.modalities import Modalities, as_modalities
 
 
@@ -129,7 +130,7 @@ def _entries(dataset: Dataset) -> dict[str, NDArray[Any]]:
                 f"modality {name!r}: a file could not tell this name from {role(name)[0]}s; "
                 "rename it."
             )
-        values, present, form = X[name], X.present[name], X.kind(name).form
+        values, present, form = loaded(X[name]), X.present[name], X.kind(name).form
         if is_sparse(values):
             raise DataError(
                 f"modality {name!r}: sparse matrices cannot be written to .npz; give a dense "

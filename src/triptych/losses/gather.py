@@ -39,7 +39,10 @@ def from_first(values: Sequence[float], device: torch.device) -> list[float]:
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """Rows of all processes in the order of their ranks; gradients flow back to every process.
+    """Rows of all processes in the order of the batch; gradients flow back to every process.
+
+    Of P processes, number r has rows r, r + P, r + 2 P and so on of the batch, as the training
+    loop shares them, so a loss that looks at the order of rows sees the one it would see alone.
 
     With one process this is the tensor itself. The gradient that arrives is the sum over
     processes; together with the mean that data-parallel training takes over parameters, value
@@ -49,7 +52,7 @@ def gather(tensor: Tensor) -> Tensor:
         tensor: Shape (b, ...), the same on all processes but for the values.
 
     Returns:
-        Shape (b * processes, ...).
+        Shape (b * P, ...).
     """
     if _ALONE.get() or not several():
         return tensor
@@ -62,7 +65,7 @@ def gather(tensor: Tensor) -> Tensor:
 def _joined(tensor: Tensor) -> Tensor:
     parts = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather(parts, tensor.contiguous())
-    return torch.cat(parts)
+    return torch.stack(parts, dim=1).flatten(0, 1)
 
 
 class _Gather(torch.autograd.Function):
@@ -70,8 +73,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        """Rows of all processes, in the order of ranks."""
-        ctx.rows = len(tensor)
+        """Rows of all processes, in the order of the batch."""
         return _joined(tensor)
 
     @staticmethod
@@ -79,5 +81,5 @@ class _Gather(torch.autograd.Function):
         """Sum over processes, cut to the own rows."""
         total = gradient.contiguous().clone()
         torch.distributed.all_reduce(total)
-        start = torch.distributed.get_rank() * ctx.rows
-        return total[start : start + ctx.rows]
+        share = slice(torch.distributed.get_rank(), None, torch.distributed.get_world_size())
+        return total[share]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from triptych.arrays import is_sparse, row_chunks
+from triptych.arrays import is_sparse, row_chunks, rows_at_once
 from triptych.errors import DataError, ModalityError
+from triptych.media import Sounds
 from triptych.modalities import Kind, Modalities
 from triptych.values import register
 
@@ -20,16 +22,34 @@ PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
 
 
+# Sounds in files that are read at a time; how long they are is not known before.
+FILES = 256
+
+
+def _blocks(data: Any, present: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
+    """Present rows (k, ...), as many at a time as a few MiB hold."""
+    for part in row_chunks(len(present), rows_at_once(data.shape)):
+        block = np.asarray(data[part][present[part]])
+        if len(block):
+            yield block
+
+
+def _samples(sounds: Sounds, present: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
+    """Samples (t, 1) of present sounds, of so many files at a time."""
+    rows = np.flatnonzero(present)
+    for part in row_chunks(len(rows), FILES):
+        pieces = [piece for piece in sounds[rows[part]].load() if piece is not None]
+        yield np.concatenate(pieces)[:, None]
+
+
 def _moments(
-    data: Any, present: NDArray[np.bool_], axis: tuple[int, ...]
+    blocks: Iterable[NDArray[Any]], axis: tuple[int, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and spread over present rows and ``axis``, block by block in float64; spread > 0."""
+    """Mean and spread over rows and ``axis``, block by block in float64; spread > 0."""
     count, total, square = 0, 0.0, 0.0
     shift: Any = None
-    for part in row_chunks(len(present)):
-        block = np.asarray(data[part][present[part]], dtype=np.float64)
-        if not len(block):
-            continue
+    for read in blocks:
+        block = read.astype(np.float64)
         if shift is None:  # squares about a typical value do not cancel
             shift = block.mean(axis=axis, keepdims=True)
         block = block - shift
@@ -63,7 +83,7 @@ class VectorInput:
         """Moments of the present rows."""
         if is_sparse(data):
             data = data.toarray()
-        return cls(*_moments(data, present, (0,)))
+        return cls(*_moments(_blocks(data, present), (0,)))
 
     def tensors(self, data: Any, present: NDArray[np.bool_]) -> tuple[Tensor, None]:
         """Standardised values (n, p) in float32; absent rows are zero."""
@@ -103,13 +123,15 @@ class ImageInput:
     @classmethod
     def learn(cls, data: Any, present: NDArray[np.bool_]) -> ImageInput:
         """Moments of the present rows, by channel."""
-        mean, scale = _moments(data, present, (0, 2, 3))
-        low, high = np.inf, -np.inf
-        for part in row_chunks(len(present)):
-            block = np.asarray(data[part][present[part]])
-            if block.size:
-                low, high = min(low, float(block.min())), max(high, float(block.max()))
-        return cls(mean, scale, bool(np.asarray(data[:1]).dtype.kind in "bui"), low, high)
+        ends: list[float] = []
+
+        def looked_at() -> Iterator[NDArray[Any]]:
+            for block in _blocks(data, present):  # one pass: reading files takes long
+                ends.extend((float(block.min()), float(block.max())))
+                yield block
+
+        mean, scale = _moments(looked_at(), (0, 2, 3))
+        return cls(mean, scale, data.dtype.kind in "bui", min(ends), max(ends))
 
     def tensors(self, data: Any, present: NDArray[np.bool_]) -> tuple[Tensor, None]:
         """Pictures (n, c, h, w), bytes where they were bytes, else float32."""
@@ -154,15 +176,15 @@ class SequenceInput:
     @classmethod
     def learn(cls, data: Any, present: NDArray[np.bool_], *, wave: bool = False) -> SequenceInput:
         """Moments over all steps of the present rows."""
+        if isinstance(data, Sounds):
+            return cls(*_moments(_samples(data, present), (0,)), wave)
         if isinstance(data, list):
             data = np.concatenate([np.asarray(a) for a, p in zip(data, present, strict=True) if p])
             present = np.ones(len(data), dtype=bool)
             data = data[:, None] if wave else data
-            return cls(*_moments(data, present, (0,)), wave)
-        if wave:
-            mean, scale = _moments(data, present, (0, 1))
-            return cls(mean.reshape(1), scale.reshape(1), wave)
-        return cls(*_moments(data, present, (0, 1)), wave)
+            return cls(*_moments(_blocks(data, present), (0,)), wave)
+        mean, scale = _moments(_blocks(data, present), (0, 1))
+        return cls(mean.reshape(-1), scale.reshape(-1), wave)
 
     def tensors(self, data: Any, present: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
         """Padded values (n, t, p) and true lengths (n,); padding is zero."""

@@ -142,6 +142,36 @@ class Keeps:
 
 
 @dataclass(frozen=True)
+class Naming:
+    """Rows of a modality named by the class whose words lie nearest; ``confusion`` is (k, k)."""
+
+    label: str
+    modality: str
+    text: str
+    templates: tuple[str, ...]
+    classes: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    accuracy: float
+    top: tuple[tuple[int, float], ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows were named."""
+        return sum(map(sum, self.confusion))
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Gates of a modality over the training rows: means and spreads (d,), share nearly 0 or 1."""
+
+    modality: str
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+    saturated: float
+    elementwise: bool
+
+
+@dataclass(frozen=True)
 class Exhibits:
     """All that one method has to show; empty parts are not drawn."""
 
@@ -154,6 +184,8 @@ class Exhibits:
     missing: tuple[tuple[float, float], ...] = ()
     swaps: tuple[tuple[tuple[str, Item], ...], ...] = ()
     kept: tuple[Keeps, ...] = ()
+    naming: tuple[Naming, ...] = ()
+    gates: tuple[Gate, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there is anything to show."""
@@ -180,6 +212,8 @@ def read_exhibits(extras: Mapping[str, Any] | None) -> Exhibits:
             for swap in _each(extras.get("swaps"))
         ),
         kept=_kept(extras.get("kept")),
+        naming=_naming(extras.get("zero_shot")),
+        gates=_gates(extras.get("gates") or {}),
     )
 
 
@@ -315,6 +349,46 @@ def _kept(values: Any) -> tuple[Keeps, ...]:
         if None not in numbers and (numbers[1] or 0) > 0:
             nats, entropy, chance = (float(number or 0) for number in numbers)
             found.append(Keeps(str(v.get("part")), str(v.get("of")), nats, entropy, chance))
+    return tuple(found)
+
+
+def _naming(values: Any) -> tuple[Naming, ...]:
+    found = []
+    for v in _each(values):
+        classes = tuple(str(name) for name in v.get("classes") or ())
+        confusion = tuple(
+            tuple(int(finite(n) or 0) for n in row) for row in v.get("confusion") or ()
+        )
+        accuracy = finite(v.get("accuracy"))
+        square = len(confusion) == len(classes) and all(len(r) == len(classes) for r in confusion)
+        if accuracy is None or not classes or not square or not sum(map(sum, confusion)):
+            continue
+        tops = ((finite(k), finite(share)) for k, share in (v.get("top") or {}).items())
+        found.append(
+            Naming(
+                label=str(v.get("label") or ""),
+                modality=str(v.get("modality") or ""),
+                text=str(v.get("text") or ""),
+                templates=tuple(str(t) for t in v.get("templates") or ()),
+                classes=classes,
+                confusion=confusion,
+                accuracy=accuracy,
+                top=tuple(
+                    (int(k), share) for k, share in tops if k is not None and share is not None
+                ),
+            )
+        )
+    return tuple(found)
+
+
+def _gates(values: Mapping[str, Any]) -> tuple[Gate, ...]:
+    found = []
+    for name, v in values.items():
+        mean = _numbers(v.get("mean")) if isinstance(v, Mapping) else ()
+        if mean:
+            spread, saturated = _numbers(v.get("spread")), finite(v.get("saturated")) or 0.0
+            plain = v.get("form") != "attention"
+            found.append(Gate(str(name), mean, spread, saturated, plain))
     return tuple(found)
 
 

@@ -15,8 +15,10 @@ from markupsafe import Markup
 
 from triptych.errors import FileError
 from triptych.report import figures
+from triptych.report.confusion import confusion_map
 from triptych.report.exhibits import Item
 from triptych.report.figures import Picture
+from triptych.report.gates import gate_bars
 from triptych.report.numbers import NATS_PER_BIT
 from triptych.report.summary import summarise
 from triptych.report.table import Column, Group, Row, Summary
@@ -171,6 +173,8 @@ def _section(row: Row) -> _Section:
         figures.correlation_bars(shown.correlations, row.name, shown.null),
         figures.code_map(shown.code_map, row.name),
         figures.missing_curves({row.name: shown.missing}),
+        gate_bars(shown.gates, row.name),
+        *(confusion_map(naming, row.name) for naming in shown.naming),
     )
     folded = (figures.loss_terms(shown.curves, row.name),)
     return _Section(

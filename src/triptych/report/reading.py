@@ -21,6 +21,7 @@ from triptych.report.table import (
 _DOING = {
     "probe": "reading {label} from the codes",
     "retrieval": "finding the partner in another modality",
+    "zero-shot": "naming {label} by words alone",
     "reconstruction": "rebuilding an absent modality",
     "leakage": "keeping shared and private parts apart",
     "missing": "working with modalities missing",

@@ -121,6 +121,7 @@ def _row(
         cells=tuple(cells),
         exhibits=Exhibits() if failed else read_exhibits(record.get("extras")),
         anchor=f"row-{i}",
+        warnings=tuple(str(said) for said in record.get("warnings") or ()),
     )
 
 

@@ -15,6 +15,7 @@ from triptych.report.exhibits import Exhibits
 GROUPS = {
     "probe": "Reading labels from the codes",
     "retrieval": "Finding the partner",
+    "zero-shot": "Naming classes by words alone",
     "reconstruction": "Rebuilding what is absent",
     "leakage": "Leakage between parts",
     "missing": "When modalities are missing",
@@ -57,7 +58,7 @@ class Row:
     """One method or baseline; ``cells`` stand in the order of the summary's columns.
 
     ``failed`` rows have no values; of these, ``unsuited`` ones do not take such data and were not
-    tried.
+    tried. ``warnings`` were given on the way.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Row:
     exhibits: Exhibits
     anchor: str
     unsuited: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:

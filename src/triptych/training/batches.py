@@ -13,6 +13,7 @@ from torch import Tensor
 
 from triptych.arrays import is_dask, is_lazy
 from triptych.errors import DataError
+from triptych.media import FileRows, loaded
 from triptych.modalities import Modalities
 from triptych.seeding import derive
 
@@ -97,7 +98,7 @@ class Batch:
 class Rows:
     """All rows of some modalities, from which batches are taken.
 
-    Data in memory become tensors once; memory-mapped data are read batch by batch.
+    Data in memory become tensors once; memory-mapped data and files are read batch by batch.
 
     Args:
         X: Modalities.
@@ -176,7 +177,7 @@ class Rows:
         self, name: str, data: Any, present: NDArray[np.bool_], rows: NDArray[np.intp]
     ) -> tuple[Tensor, Tensor | None]:
         with np.errstate(over="ignore"):  # what becomes infinite here is refused below
-            values, lengths = self.readers[name].tensors(data, present)
+            values, lengths = self.readers[name].tensors(loaded(data), present)
         self._check_range(name, values, rows)
         return values, lengths
 
@@ -201,9 +202,14 @@ class Rows:
 
 
 def content_ids(data: Any, present: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """An id (n,) per row, equal where the content is byte for byte equal; absent rows differ."""
+    """An id (n,) per row, equal where the content is byte for byte equal; absent rows differ.
+
+    Rows in files are compared by the bytes of their files, each of which is read once.
+    """
     n = len(present)
-    if isinstance(data, np.ndarray):
+    if isinstance(data, FileRows):
+        keys: list[Any] = data.digests()
+    elif isinstance(data, np.ndarray):
         flat = np.ascontiguousarray(data).reshape(n, -1)
         keys = flat.view([("", np.void, flat.shape[1] * flat.itemsize)])[:, 0].tolist()
     elif isinstance(data, list):

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from triptych.errors import ParameterError, TrainingError
-from triptych.losses.gather import alone, from_first
+from triptych.losses.gather import alone, from_first, several
 from triptych.seeding import derive, torch_scope
 from triptych.training import checkpoint
 from triptych.training.batches import Batch, Rows, order_of, steps_per_epoch
@@ -35,6 +35,8 @@ from triptych.training.history import History, Means
 from triptych.training.settings import Training
 
 Terms = Mapping[str, Tensor]
+# What gloo and NCCL say when a process is gone.
+_GONE = ("gloo", "NCCL", "Connection", "connection", "Socket", "socket", "imed out", "peer")
 Codes = dict[str, Tensor]
 
 
@@ -134,7 +136,8 @@ def train(
         The terms of the loss by epoch. Global generators are left as they were found.
 
     Raises:
-        TrainingError: The loss is not finite; names the term and the step.
+        TrainingError: The loss is not finite, with the term and the step; or another process of a
+            distributed run has ended.
         KeyboardInterrupt: Passed on, after a checkpoint was written.
     """
     if settings.patience is not None and valid is None:
@@ -143,8 +146,29 @@ def train(
             "Training(validation_share=0.1)."
         )
     with torch_scope(derive(seed, "training")), _interruptible() as interrupted:
-        fit = _Fit(network, phases, rows, settings, seed, valid, after_step, fingerprint)
-        return fit.run(interrupted)
+        fit = None
+        try:
+            fit = _Fit(network, phases, rows, settings, seed, valid, after_step, fingerprint)
+            return fit.run(interrupted)
+        except RuntimeError as error:
+            if not several() or not any(word in str(error) for word in _GONE):
+                raise
+            raise TrainingError(_left_alone(settings, fit)) from error
+
+
+def _left_alone(settings: Training, fit: _Fit | None) -> str:
+    """What a process says when another of its run is gone."""
+    rank, many = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    when = "before the first step"
+    if fit is not None:
+        when = f"in epoch {fit.at.epoch}, step {fit.at.step}"
+    words = (
+        f"process {rank} of {many}: another process of this run has ended or cannot be reached, "
+        f"{when}; its own error says why."
+    )
+    if settings.checkpoint is None or not Path(settings.checkpoint).exists():
+        return words
+    return f"{words} The same fit goes on from the checkpoint in {settings.checkpoint}."
 
 
 class _Fit:
