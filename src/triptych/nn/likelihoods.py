@@ -109,8 +109,8 @@ class Likelihood(Decoder):
     def _values(self, out: Tensor, values: Tensor) -> Tensor:
         """Sum over the entries of outputs (..., b, p) and standardised values (b, p)."""
         if self.family == "bernoulli":
-            chance = self._raw(values)
-            return (chance * out - F.softplus(out)).sum(-1)
+            chance = self._raw(values).expand_as(out)
+            return -F.binary_cross_entropy_with_logits(out, chance, reduction="none").sum(-1)
         if self.family == "categorical":
             chosen = self._raw(values).argmax(-1)  # (b,)
             logs = F.log_softmax(out, -1)
@@ -132,10 +132,10 @@ class Likelihood(Decoder):
         return stored.repeat_interleave(n // len(stored))
 
     def _raw(self, values: Tensor) -> Tensor:
-        """Values (..., p) in [0, 1], as the data have them."""
+        """Values (..., p) in [0, 1] up to rounding, as the data have them."""
         n = values.shape[-1]
-        raw = values * self._spread_out(self.scale, n) + self._spread_out(self.mean, n)
-        return (raw / self.top).clamp(0, 1)
+        scale, mean = self._spread_out(self.scale, n), self._spread_out(self.mean, n)
+        return torch.addcmul(mean / self.top, values, scale / self.top)
 
     def loss(self, code: Tensor, values: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Minus the log-likelihood (b,), in nats."""
