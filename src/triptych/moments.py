@@ -317,7 +317,11 @@ class _Sums:
         k = int(ready[0].shape[0])
         self.n += k
         for total, part in zip(self.sums, ready, strict=True):
-            total += np.asarray(part.sum(axis=0)).ravel()
+            # A product with ones is quicker than a sum along the rows, and rounds less.
+            if is_sparse(part):
+                total += np.asarray(part.sum(axis=0)).ravel()
+            else:
+                total += np.ones(k, dtype=part.dtype) @ part
         for at, (i, j) in enumerate(self.pairs):
             self._product(at, ready[i], ready[j])
 
