@@ -45,10 +45,18 @@ def test_correlations_with_their_null():
 
 
 def test_correlations_without_a_null():
-    model = GCCA(2).fit(pair())
-    shown = CorrelationsDisplay.from_estimator(model, pair())
+    class Untested:
+        correlations_ = np.array([0.8, 0.1])
+
+    shown = CorrelationsDisplay.from_estimator(Untested(), pair())
     assert shown.test is None
     assert shown.ax_.get_legend() is None
+
+
+def test_correlations_of_two_modalities_and_more_with_their_null():
+    shown = CorrelationsDisplay.from_estimator(GCCA(2).fit(pair()), pair(), n_permutations=9)
+    assert shown.test.n_permutations == 9
+    assert shown.test.statistic == "largest"
 
 
 def test_axes_given_are_drawn_on():
