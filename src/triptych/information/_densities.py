@@ -54,7 +54,7 @@ def entropy(
         Kozachenko and Leonenko 1987; the form of Kraskov et al. 2004, eq. 20, with the max-norm.
     """
     X = as_sample(x, name)
-    check_rows(len(X), k, name)
+    few = check_rows(len(X), k, name)
     sample = on_one_scale(X, name)
     if sample.values.shape[1] < X.shape[1]:
         raise DataError(
@@ -62,7 +62,7 @@ def entropy(
             f"infinity). {sample.warnings[0]}"
         )
     n, p = X.shape
-    Z, notes = sample.values, list(sample.warnings)
+    Z, notes = sample.values, [*few, *sample.warnings]
     distances, popularity = kth_distances_and_popularity(Z, k)
     if not distances.all():
         notes.append(
@@ -79,7 +79,7 @@ def entropy(
         return np.asarray(digamma(len(rows)) - digamma(k) + p * np.log(2 * near) + offset)
 
     if p > 2:
-        notes += doubts(growth_of(parts, contributions), f"{p}", n, either=True)
+        notes += doubts(growth_of(parts, contributions, k), (p,), n, either=True)
     return from_contributions(
         parts, -popularity / k, estimator="kozachenko-leonenko", warnings=tuple(notes)
     )
