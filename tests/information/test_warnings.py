@@ -63,6 +63,15 @@ def test_many_dimensions_are_told_even_where_too_few_rows_can_show_it():
     assert not mutual_information(X[:, :2], X[:, 2:4], estimator="ksg").warnings
 
 
+def test_a_divergence_in_many_dimensions_says_that_it_is_off():
+    rng = np.random.default_rng(8)
+    x, y = rng.standard_normal((2, 1000, 6))
+    found = kl_divergence(x, y + 0.5)
+    assert found.value < 6 * 0.5**2 / 2 - 3 * found.standard_error  # the truth is 0.75
+    assert said(found, "6 dimensions are many for 1000 rows")
+    assert not kl_divergence(x[:, :2], y[:, :2] + 0.5).warnings
+
+
 def test_more_neighbours_than_a_quarter_of_the_rows():
     X = np.random.default_rng(3).standard_normal((500, 4))
     for found in (
