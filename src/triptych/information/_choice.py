@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from triptych.contracts.estimate import Estimate
 from triptych.errors import DataError
 from triptych.information import _copula, _gaussian, _knn
-from triptych.information._growth import GAIN_WORD
+from triptych.information._growth import DOUBT
 from triptych.information._samples import as_sample, check_paired, share_of_ties
 
 Floats = NDArray[np.float64]
@@ -56,7 +56,7 @@ def choose(
 ) -> Choice:
     """The estimator of I(x; y) for these data.
 
-    - A category and numbers: Ross's, or the mixed one where a category has a single row.
+    - A category and numbers: Ross's.
     - Numbers with ties: the mixed one.
     - One column against one: KSG on ranks, which two dimensions are easy for.
     - More: the normal copula, else Student's, where the data do not contradict it; else KSG on
@@ -77,10 +77,6 @@ def choose(
     if x_discrete and y_discrete:
         return Choice("grassberger", "both discrete, so from counts")
     if x_discrete or y_discrete:
-        labels = X if x_discrete else Y
-        sizes = np.unique(labels, axis=0, return_counts=True)[1]
-        if sizes.min() < 2:
-            return Choice("mixed", "a category with a single row, which only mixed can use")
         return Choice("ross", "a category beside numbers")
     ties = max(share_of_ties(X), share_of_ties(Y))
     if ties > TIES:
@@ -117,7 +113,7 @@ def _of_many_columns(X: Floats, Y: Floats) -> Choice:
     if u.shape[1] > MOST:
         return Choice("copula", f"{dims}: too many for neighbours, though no copula fits")
     near = _ranked(X, Y)
-    if not any(GAIN_WORD in note for note in near.warnings):
+    if not any(DOUBT in note for note in near.warnings):
         return Choice("ksg-ranks", f"no copula fits, and {dims} are not too many for neighbours")
     if near.value >= normal.value:
         return Choice("ksg-ranks", f"no copula fits, and neighbours find more in {dims}")

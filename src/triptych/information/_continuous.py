@@ -13,7 +13,7 @@ from triptych.arrays import check_number
 from triptych.contracts.estimate import Estimate
 from triptych.errors import DataError, ParameterError
 from triptych.information._counting import tally
-from triptych.information._discrete import DISCRETE, sum_of_entropies
+from triptych.information._discrete import sum_of_entropies
 from triptych.information._variables import Codes, Variable, make_codes, need_rows
 
 Array = NDArray[np.float64]
@@ -23,6 +23,7 @@ NEURAL = ("infonce", "dv", "mine", "nwj", "js", "smile", "club", "l1out", "doe")
 PAIRS = ("ksg", "ksg-2", "ksg-ranks", "mixed", "gaussian", "copula", "student-copula")
 MUTUAL = (*PAIRS, "ross", *NEURAL)
 CONDITIONAL = ("frenzel-pompe", "gaussian", "chain")
+SMALL = 0.05  # share of rows in categories without k others that "mixed" hardly feels
 ADDED = "normal, 95 %, standard errors added, which is the most they can be together"
 
 
@@ -125,6 +126,11 @@ def mutual_information(
         from triptych.information import _choice
 
         name, reason = _choice.choose(_plain(x), _plain(y), x.discrete, y.discrete)
+    for v in (x, y):
+        if name == "ross" and v.codes is not None and len(np.unique(v.labels())) == 1:
+            from triptych.information._samples import nothing_to_tell
+
+            return _why(nothing_to_tell(v.name, len(v), name, ()), "auto", reason)
     if settings and name not in NEURAL:
         raise ParameterError(f"settings: expected none for {name!r}; they are for {NEURAL}.")
     return _why(_mutual(x, y, name, k, random_state, settings or {}), "auto", reason)
@@ -172,8 +178,9 @@ def _mutual(
     if name == "mixed":
         from triptych.information import _knn
 
-        tied: Estimate = _knn.mixed(x.embedded(), y.embedded(), k=neighbours(k, name), names=names)
-        return tied
+        k = neighbours(k, name)
+        tied: Estimate = _knn.mixed(x.embedded(), y.embedded(), k=k, names=names)
+        return tied.noting(*(note for v in (x, y) if v.discrete for note in _small(v, k)))
     from triptych.information import _choice
 
     found: Estimate = _choice.PAIRS[name](
@@ -195,16 +202,24 @@ def conditional(
     name = wanted(estimator, CONDITIONAL, "chain" if mixed else "frenzel-pompe", what)
     if z.discrete and (estimator == "auto" or name != "chain"):
         return _over_categories(x, y, z, estimator, k)
-    if name == "chain" or (name == "frenzel-pompe" and mixed):
+    for v in (x, y):
+        if v.discrete and name != "chain":
+            raise ParameterError(
+                f"estimator: {name!r} is for continuous variables, and {v.name} is discrete. "
+                "Take 'chain', or say discrete=False if its numbers are measurements."
+            )
+    if name == "chain":
         whole = mutual_information(x, beside([y, z], f"({y.name}, {z.name})"), k=k)
-        part = mutual_information(x, z, k=k)
+        part = _of_counts(x, z) if x.discrete and z.discrete else mutual_information(x, z, k=k)
         reason = "discrete beside continuous, so I(X; Y, Z) - I(X; Z)"
         return added([(1.0, whole), (-1.0, part)], reason=reason)
     if name == "gaussian":
         from triptych.information import _gaussian
 
         by = _gaussian.conditional_mutual_information
-        shaped: Estimate = by(x.embedded(), y.embedded(), z.embedded())
+        shaped: Estimate = by(
+            x.embedded(), y.embedded(), z.embedded(), names=(x.name, y.name, z.name)
+        )
         return shaped
     from triptych.information import _knn
 
@@ -225,16 +240,19 @@ def _over_categories(
 
     def within(rows: NDArray[np.intp]) -> Estimate:
         if x.discrete and y.discrete:
-            assert x.codes is not None and y.codes is not None
-            name = estimator if estimator in DISCRETE else "auto"
-            return sum_of_entropies(
-                tally([x.codes[rows], y.codes[rows]]), {(0,): 1, (1,): 1, (0, 1): -1}, name
-            )
+            return _of_counts(x[rows], y[rows])
         inner = "gaussian" if estimator == "gaussian" else "auto"
         return mutual_information(x[rows], y[rows], inner, k=k)
 
     reason = f"{z.name} is discrete, so the mean over its categories"
     return over_categories(z, within, (k or 3) + 2, reason)
+
+
+def _of_counts(x: Variable, y: Variable) -> Estimate:
+    """I(X; Y) of two discrete variables."""
+    assert x.codes is not None and y.codes is not None
+    terms = {(0,): 1.0, (1,): 1.0, (0, 1): -1.0}
+    return sum_of_entropies(tally([x.codes, y.codes]), terms, "auto")
 
 
 def over_categories(
@@ -287,6 +305,18 @@ def _plain(v: Variable) -> Array:
     if v.numbers is not None:
         return v.numbers
     return v.labels()[:, None].astype(np.float64)
+
+
+def _small(v: Variable, k: int) -> list[str]:
+    """A warning where many rows have no k others of their category."""
+    sizes = np.bincount(np.unique(v.labels(), return_inverse=True)[1])
+    share = float(sizes[sizes <= k].sum() / len(v))
+    if share <= SMALL:
+        return []
+    return [
+        f"{v.name}: {100 * share:.0f} % of the rows are of categories with at most {k} rows, "
+        f"whose neighbour {k} lies in another category: the estimate is likely too high."
+    ]
 
 
 def _kind(v: Variable) -> str:

@@ -6,7 +6,7 @@ that falls slowly with n. The same rows judged among a quarter of the sample sho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 ROWS = 2000  # asked among a quarter of the sample, about
 LEAST = 100  # rows of a quarter that can show anything
 GAIN = 0.03  # nats from a quarter of the rows to all that make an estimate doubtful
-GAIN_WORD = "a quarter of them gives"
+DOUBT = "dimensions are many for"  # in every warning of this module
+HIGH = 4  # dimensions together that few rows may still settle
 
 
 class Growth(NamedTuple):
@@ -87,35 +88,49 @@ def _mean(gains: Floats) -> Growth:
 
 
 def growth_of(
-    parts: Floats, contributions: Callable[[NDArray[np.intp]], Floats | None]
+    parts: Floats, contributions: Callable[[NDArray[np.intp]], Floats | None], k: int
 ) -> Growth | None:
     """The gain of any estimate from a quarter of the rows to all, on the same rows.
 
     Args:
         parts: Contributions (n,) to the estimate from all rows.
         contributions: The same from some rows alone; nothing where they are too few.
+        k: Neighbours.
 
     Returns:
         Nothing where a quarter of the rows is too few.
     """
     rows = _quarter(len(parts))
-    few = contributions(rows) if len(rows) >= LEAST else None
+    few = contributions(rows) if len(rows) >= max(LEAST, 10 * (k + 1)) else None
     if few is None:
         return None
     gains = parts[rows] - few
     return _mean(gains)
 
 
-def doubts(found: Growth | None, dimensions: str, n: int, *, either: bool = False) -> list[str]:
-    """A warning where the estimate still rises with the number of rows, or falls if ``either``."""
-    if found is None or not (found.gain > 0 or either):
+def doubts(
+    found: Growth | None, widths: Sequence[int], n: int, *, either: bool = False
+) -> list[str]:
+    """A warning where the estimate still rises with the number of rows, or falls if ``either``.
+
+    Also where rows are too few to see it, and more than ``HIGH`` dimensions make it likely.
+    """
+    dimensions = " + ".join(map(str, widths))
+    if found is None:
+        if sum(widths) <= HIGH:
+            return []
+        return [
+            f"{dimensions} {DOUBT} {n} rows, and those are too few to see whether the estimate "
+            "still changes with their number."
+        ]
+    if found.gain <= 0 and not either:
         return []
     # Rows of the quarter share neighbours, so the error of their mean is larger than it looks.
     if abs(found.gain) < max(GAIN, (4 if either else 3) * found.error):
         return []
     word, end = ("less", "low") if found.gain > 0 else ("more", "high")
     return [
-        f"{dimensions} dimensions are many for {n} rows: {GAIN_WORD} {abs(found.gain):.2f} nats "
+        f"{dimensions} {DOUBT} {n} rows: a quarter of them gives {abs(found.gain):.2f} nats "
         f"{word}, so the estimate is likely too {end}."
     ]
 

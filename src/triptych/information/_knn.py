@@ -24,6 +24,7 @@ from triptych.information._samples import (
     check_rows,
     from_contributions,
     jittered,
+    near_ceiling,
     nothing_to_tell,
     on_one_scale,
     repeated_rows,
@@ -88,9 +89,9 @@ def ksg(
     title = ("ksg" if version == 1 else "ksg-2") + ("-ranks" if margins == "normal" else "")
     X, Y = as_sample(x, names[0]), as_sample(y, names[1])
     n = check_paired({names[0]: X, names[1]: Y})
-    check_rows(n, k, " and ".join(names))
+    notes = check_rows(n, k, " and ".join(names))
     a, b = on_one_scale(X, names[0], margins), on_one_scale(Y, names[1], margins)
-    notes = [*a.warnings, *b.warnings]
+    notes += [*a.warnings, *b.warnings]
     for sample, word in ((a, names[0]), (b, names[1])):
         if sample.values.shape[1] == 0:
             return nothing_to_tell(word, n, title, tuple(notes))
@@ -105,7 +106,9 @@ def ksg(
     if zx.shape[1] + zy.shape[1] > 2:
         # The automatic choice takes ranks, and its warnings must be worth something.
         found = growth(zx, zy, parts, k, thorough=margins == "normal")
-        notes += doubts(found, f"{zx.shape[1]} + {zy.shape[1]}", n)
+        notes += doubts(found, (zx.shape[1], zy.shape[1]), n)
+    ceiling = float(digamma(n) - digamma(k))
+    notes += near_ceiling(float(parts.mean()), ceiling, " and ".join(names))
     return from_contributions(parts, popularity / k, estimator=title, warnings=tuple(notes))
 
 
@@ -165,18 +168,20 @@ def mixed(
     """
     X, Y = as_sample(x, names[0]), as_sample(y, names[1])
     n = check_paired({names[0]: X, names[1]: Y})
-    check_rows(n, k, " and ".join(names))
+    notes = check_rows(n, k, " and ".join(names))
     a, b = on_one_scale(X, names[0], "exact"), on_one_scale(Y, names[1], "exact")
-    notes = (*a.warnings, *b.warnings)
+    notes += [*a.warnings, *b.warnings]
     for sample, word in ((a, names[0]), (b, names[1])):
         if sample.values.shape[1] == 0:
-            return nothing_to_tell(word, n, "mixed", notes)
+            return nothing_to_tell(word, n, "mixed", tuple(notes))
     zx, zy = a.values, b.values
     parts = _gao(zx, zy, k)
     if zx.shape[1] + zy.shape[1] > 2:
-        found = growth_of(parts, lambda rows: _gao(zx[rows], zy[rows], k))
-        notes += tuple(doubts(found, f"{zx.shape[1]} + {zy.shape[1]}", n))
-    return from_contributions(parts, estimator="mixed", warnings=notes)
+        found = growth_of(parts, lambda rows: _gao(zx[rows], zy[rows], k), k)
+        notes += doubts(found, (zx.shape[1], zy.shape[1]), n)
+    ceiling = float(np.log(n) - digamma(k))
+    notes += near_ceiling(float(parts.mean()), ceiling, " and ".join(names))
+    return from_contributions(parts, estimator="mixed", warnings=tuple(notes))
 
 
 def _gao(x: Floats, y: Floats, k: int) -> Floats:
@@ -238,11 +243,10 @@ def ross(
     """
     X = as_sample(x, names[0])
     codes = np.unique(as_labels(labels, len(X), names[1]), return_inverse=True)[1]
-    check_rows(len(X), k, names[0])
+    notes = check_rows(len(X), k, names[0])
     sizes = np.bincount(codes)
     if len(sizes) == 1:
         raise DataError(f"{names[1]}: expected at least two classes, got one.")
-    notes = []
     lonely = sizes[codes] == 1
     if lonely.all():
         raise DataError(
@@ -275,7 +279,7 @@ def ross(
     m = counts(z, distances)
     parts = digamma(n) + digamma(ks)[codes] - digamma(sizes)[codes] - digamma(m)
     if z.shape[1] > 1:
-        notes += doubts(growth_of(parts, contributions), f"{z.shape[1]}", n)
+        notes += doubts(growth_of(parts, contributions, k), (z.shape[1],), n)
     return from_contributions(np.asarray(parts), estimator="ross", warnings=tuple(notes))
 
 
@@ -319,9 +323,9 @@ def conditional(
     """
     arrays = [as_sample(v, name) for v, name in zip((x, y, z), names, strict=True)]
     n = check_paired(dict(zip(names, arrays, strict=True)))
-    check_rows(n, k, ", ".join(names))
+    notes = check_rows(n, k, ", ".join(names))
     samples = [on_one_scale(v, name) for v, name in zip(arrays, names, strict=True)]
-    notes = [note for sample in samples for note in sample.warnings]
+    notes += [note for sample in samples for note in sample.warnings]
     for sample, word in zip(samples[:2], names[:2], strict=True):
         if sample.values.shape[1] == 0:
             return nothing_to_tell(word, n, "frenzel-pompe", tuple(notes))
@@ -332,21 +336,27 @@ def conditional(
         zx, zy, zz = (jittered(v, random_state, w) for v, w in ((zx, "x"), (zy, "y"), (zz, "z")))
         distances, popularity = kth_distances_and_popularity(np.hstack([zx, zy, zz]), k)
     notes += _ties((zx, zy, zz), names)
-    parts = _frenzel_pompe(zx, zy, zz, k, distances)
+    parts, ceiling = _frenzel_pompe(zx, zy, zz, k, distances)
+    notes += near_ceiling(float(parts.mean()), ceiling, ", ".join(names))
 
     def contributions(rows: NDArray[np.intp]) -> Floats:
         some = zx[rows], zy[rows], zz[rows]
-        return _frenzel_pompe(*some, k, kth_distances(np.hstack(some), k))
+        return _frenzel_pompe(*some, k, kth_distances(np.hstack(some), k))[0]
 
-    widths = " + ".join(str(v.shape[1]) for v in (zx, zy, zz))
-    notes += doubts(growth_of(parts, contributions), widths, n)
+    widths = [v.shape[1] for v in (zx, zy, zz)]
+    notes += doubts(growth_of(parts, contributions, k), widths, n)
     return from_contributions(
         parts, popularity / k, estimator="frenzel-pompe", warnings=tuple(notes)
     )
 
 
-def _frenzel_pompe(x: Floats, y: Floats, z: Floats, k: int, distances: Floats) -> Floats:
-    """Contributions (n,); the counts hold the query itself, which makes them n + 1."""
+def _frenzel_pompe(
+    x: Floats, y: Floats, z: Floats, k: int, distances: Floats
+) -> tuple[Floats, float]:
+    """Contributions (n,) and the most their mean can be.
+
+    The counts hold the query itself, which makes them n + 1.
+    """
     n = len(x)
     xz, yz, zs = both(
         lambda: counts(np.hstack([x, z]), distances),
@@ -355,7 +365,8 @@ def _frenzel_pompe(x: Floats, y: Floats, z: Floats, k: int, distances: Floats) -
         n=n,
     )
     psi = digamma(np.arange(1, n + 1))
-    return np.asarray(psi[k - 1] - psi[xz - 1] - psi[yz - 1] + psi[zs - 1])
+    parts = np.asarray(psi[k - 1] - psi[xz - 1] - psi[yz - 1] + psi[zs - 1])
+    return parts, float(psi[zs - 1].mean() - psi[k - 1])
 
 
 def _ties(values: tuple[Floats, ...], names: tuple[str, ...]) -> list[str]:

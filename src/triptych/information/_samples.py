@@ -57,14 +57,32 @@ def as_sample(x: ArrayLike, name: str) -> Floats:
     return values
 
 
-def check_rows(n: int, k: int, names: str) -> None:
-    """Raise unless n rows allow a k-th nearest neighbour."""
+def check_rows(n: int, k: int, names: str) -> list[str]:
+    """Raise unless n rows allow a k-th nearest neighbour; a warning where they hardly do."""
     check_number("k", k, low=1, integer=True)
     if n <= k:
         raise DataError(
             f"{names}: the distance to neighbour {k} needs at least {k + 1} rows, got {n}. "
             "Give more rows or a smaller k."
         )
+    least = 10 * (k + 1)
+    if n >= least:
+        return []
+    return [
+        f"{names}: fewer than {least} rows say little by neighbour {k}; the value may be further "
+        "off than its error says."
+    ]
+
+
+def near_ceiling(value: float, ceiling: float, names: str) -> list[str]:
+    """A warning where an estimate is near the most that neighbours among n rows can show."""
+    if value <= max(ceiling - 1.0, 0.75 * ceiling):
+        return []
+    return [
+        f"{names}: near {ceiling:.2f} nats, the most that neighbours among so many rows can show "
+        "(about log n): the information may be far larger, and is infinite where one is a "
+        "function of the other."
+    ]
 
 
 def check_paired(samples: dict[str, Floats]) -> int:

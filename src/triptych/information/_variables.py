@@ -14,6 +14,8 @@ from triptych.errors import DataError, ParameterError, ShapeError
 
 # Integers whose range is no wider than this, or than twice the rows, are counted in place.
 SPAN = 1 << 16
+# Integers beyond this are brought near 0 first: cells of a table are numbered by their products.
+FAR = 1 << 31
 
 Forced = bool | Sequence[bool | None] | None
 
@@ -179,7 +181,10 @@ def make_codes(values: NDArray[Any], name: str = "x") -> Codes:
         # A low number of its own bits is taken off later; 0 keeps counting free of that step.
         low = 0 if low >= 0 and high < max(SPAN, 2 * len(values)) else low
         if high - low < max(SPAN, 2 * len(values)):
-            return Codes(values, low, high - low + 1)
+            if max(-low, high) < FAR:
+                return Codes(values, low, high - low + 1)
+            near = (values - values.dtype.type(low)).astype(np.intp)
+            return Codes(near, 0, high - low + 1)
     if kind == "O":
         return _hashed(values, name)
     if kind == "f":

@@ -194,7 +194,7 @@ def information_content(
     if probability is not None:
         only_probabilities({"outcome": outcome, "samples": samples})
         check_number("probability", probability, low=0.0, high=1.0)
-        return Estimate.exact(-np.log(probability) if probability > 0 else inf).to(unit)
+        return Estimate.exact(-np.log(probability) + 0.0 if probability > 0 else inf).to(unit)
     if outcome is None:
         raise DataError("outcome: expected a value, got None.")
     v = as_variable(samples, "samples", discrete)
