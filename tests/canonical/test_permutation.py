@@ -226,3 +226,19 @@ def test_bad_input_is_named():
         permutation_test(A, A, groups=[0] * 5 + [1] * 5, confounds=A)
     with pytest.raises(DataError, match="leave fewer than 2"):
         permutation_test(A, A, confounds=np.random.default_rng(1).normal(size=(10, 9)))
+
+
+def test_a_ridge_and_many_columns_call_no_later_component_real():
+    random, found = np.random.default_rng(0), []
+    for i in range(60):
+        A, B = random.normal(size=(2, 50, 30))
+        B[:, 0] = A[:, 0] + 0.1 * B[:, 0]
+        test = permutation_test(
+            A, B, n_permutations=19, n_components=3, ridge=(0.1, 0.1), random_state=i
+        )
+        assert test.statistic == "roy"
+        found.append(test.p_values)
+    p = np.array(found)
+    assert (p[:, 0] <= 0.1).mean() > 0.5
+    # On the safe side: three standard errors above the level of uniform p-values.
+    assert ((p[:, 1:] <= 0.1).mean(axis=0) < 0.1 + 3 * np.sqrt(0.09 / 60)).all()

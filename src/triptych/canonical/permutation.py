@@ -31,8 +31,8 @@ class PermutationTest:
         statistic: ``"wilks"`` (all that remains), ``"roy"`` (the largest that remains) or
             ``"largest"`` (of all components, whichever is tested).
         correlations: Of the rows as they are, for the components tested, falling, shape (d,).
-        null: Largest correlation left after k components, by permutation, shape
-            (n_permutations, d).
+        null: Largest correlation left after k components (of all, with a ridge and ``"roy"``, and
+            with ``"largest"``), by permutation, shape (n_permutations, d).
         p_values: (1 + permutations at least as extreme) / (1 + n_permutations), each component
             by itself, shape (d,).
         p_values_fwe: Their cumulative maximum, shape (d,): the chance of one false component or
@@ -68,7 +68,7 @@ def permutation_test(
     *,
     n_permutations: int = 999,
     n_components: int | None = None,
-    statistic: str = "wilks",
+    statistic: str | None = None,
     ridge: tuple[float, float] = (0.0, 0.0),
     confounds: ArrayLike | None = None,
     groups: ArrayLike | None = None,
@@ -87,14 +87,18 @@ def permutation_test(
     Confounds are removed by a residual basis of n - 1 - c rows (Theil's, which drops rows), whose
     rows are uncorrelated, as residuals are not; exact for normal rows.
 
-    With a ridge the regularised correlations are tested, and the remainder is permuted as it is.
+    With a ridge the regularised correlations are tested. Shrunk bases cannot be projected off
+    pairs, so ``"roy"`` compares every component with the largest correlation of the whole permuted
+    data: exact for the first, on the safe side after. ``"wilks"`` permutes the remainder as it is,
+    and where columns are many for the rows it then calls later components real too often.
 
     Args:
         A: Columns of one modality, shape (n, p).
         B: Of the other, shape (n, q).
         n_permutations: How many; the smallest p-value is 1 / (1 + n_permutations).
         n_components: Components tested; ``None`` for all min(rank).
-        statistic: ``"wilks"`` adds up all that remains; ``"roy"`` takes the largest.
+        statistic: ``"wilks"`` adds up all that remains; ``"roy"`` takes the largest. ``None`` is
+            ``"wilks"`` without a ridge, ``"roy"`` with one.
         ridge: Added to the variance (1) of the standardised columns of each, >= 0.
         confounds: Columns (n, c) to be removed from both.
         groups: Labels (n,) of rows that belong together; rows are free when left out.
@@ -136,7 +140,7 @@ def test_bases(
     ridged: bool,
     n_permutations: int,
     n_components: int | None,
-    statistic: str,
+    statistic: str | None,
     random_state: int | None,
 ) -> PermutationTest:
     """The same, of orthonormal bases (n, r) and (n, s) whose columns a ridge may have shrunk.
@@ -152,6 +156,8 @@ def test_bases(
         random_state: Seed.
     """
     check_number("n_permutations", n_permutations, low=1, integer=True)
+    if statistic is None:
+        statistic = "roy" if ridged else "wilks"
     check_choice("statistic", statistic, ("wilks", "roy"))
     P, rho, Qt = np.linalg.svd(left.T @ right)  # (r, r), (k,), (s, s)
     most = len(rho)
@@ -166,14 +172,16 @@ def test_bases(
         pairs = pairs / np.linalg.norm(pairs, axis=0)  # orthonormal (n, d - 1)
     both = np.hstack([U, pairs])  # (n, r + d - 1)
     random = generator(check_random_state(random_state), "permutations")
-    remaining: list[list[Array]] = [[] for _ in range(tested)]
+    levels = 1 if ridged and statistic == "roy" else tested
+    remaining: list[list[Array]] = [[] for _ in range(levels)]
     for start in range(0, n_permutations, BATCH):
         some = min(BATCH, n_permutations - start)
         products = np.stack(
             [_product(both, V, shuffle(random)) for _ in range(some)]
         )  # (b, r + d - 1, s)
-        for k in range(tested):
+        for k in range(levels):
             remaining[k].append(_remaining(products, U.shape[1], k, bool(pairs.shape[1])))
+    remaining += remaining[:1] * (tested - levels)
     null = [np.concatenate(parts) for parts in remaining]  # k: (n_permutations, most - k)
     found = np.minimum(rho, ONE)
     p = np.empty(tested)

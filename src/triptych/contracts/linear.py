@@ -88,7 +88,7 @@ class CanonicalInference(_Base):
         groups: ArrayLike | None = None,
         *,
         exchange: str = "whole",
-        statistic: str = "wilks",
+        statistic: str | None = None,
         n_components: int | None = None,
     ) -> PermutationTest:
         """Test by permuting rows, with this method's ridge; needs no theory of distributions.
@@ -101,7 +101,7 @@ class CanonicalInference(_Base):
             groups: Labels (n,) of rows that belong together.
             exchange: ``"whole"`` groups of the same size change places, or rows ``"within"`` each.
             statistic: ``"wilks"`` adds up all that remains after k components; ``"roy"`` takes the
-                largest.
+                largest. ``None`` is ``"wilks"`` without ridge and shrinkage, ``"roy"`` with them.
             n_components: Components tested; those of the method when left out.
 
         Returns:

@@ -58,21 +58,21 @@ class OfKernels(Coordination):
         groups: ArrayLike | None = None,
         *,
         exchange: str = "whole",
-        statistic: str = "wilks",
+        statistic: str | None = None,
         n_components: int | None = None,
     ) -> PermutationTest:
         """Test by permuting rows, with this method's kernels and ridge, solved exactly.
 
         Args:
             X: The modalities fitted, n <= 4,000 rows; those that lack one are left out. Each
-                permutation decomposes a matrix (n, n) for each component, so take some hundreds.
+                permutation decomposes a matrix (n, n), so take some hundreds.
                 A precomputed kernel must be the one fitted.
             n_permutations: How many; the smallest p-value is 1 / (1 + n_permutations).
             random_state: Seed of the permutations.
             groups: Labels (n,) of rows that belong together.
             exchange: ``"whole"`` groups of the same size change places, or rows ``"within"`` each.
             statistic: ``"wilks"`` adds up all that remains after k components; ``"roy"`` takes the
-                largest.
+                largest. ``None`` is ``"roy"``, as ``"wilks"`` is not to be trusted with a ridge.
             n_components: Components tested; those of the method when left out.
 
         Returns:
