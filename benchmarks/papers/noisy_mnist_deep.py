@@ -92,7 +92,9 @@ protocol.METHODS = {name: deep(name) for name in CLASSES}
 protocol.PUBLISHED = PUBLISHED
 protocol.SETTINGS = {
     "DeepCCA": [{"width": 10, "epochs": 20, "batch": 1000}],
-    "DCCAE": [{"width": 10, "epochs": 20, "batch": 1000, "reconstruction": 1e-2}],
+    "DCCAE": [
+        {"width": 10, "epochs": 20, "batch": 1000, "reconstruction": r} for r in (1e-2, 1e-3)
+    ],
     "ContrastivePairs": [{"width": 10, "epochs": 20, "batch": 256, "margin": 1.0}],
     "SplitAE": [{"width": 10, "epochs": 12, "batch": 200}],
     "CorrAE": [{"width": 10, "epochs": 12, "batch": 1000, "reconstruction": 1.0}],
