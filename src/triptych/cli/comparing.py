@@ -42,8 +42,8 @@ QUICK_EPOCHS = 6
 QUICK_METHODS = ("MultimodalAutoencoder", "CCA", "CLIP", "SharedPrivate")
 QUICK: Mapping[str, Mapping[str, Any]] = {
     "CLIP": {"training__epochs": 6},
-    "MultimodalAutoencoder": {"training__epochs": 4},
-    "SharedPrivate": {"training__epochs": 4},
+    "MultimodalAutoencoder": {"training__epochs": 3},
+    "SharedPrivate": {"training__epochs": 3},
 }
 
 Seeds = Annotated[
