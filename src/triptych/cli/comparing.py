@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # What --quick is: methods of each panel and settings that take under 5 minutes on the glyphs and
 # 2 cores.
-QUICK_FACES = 3
+QUICK_FACES = 2
 QUICK_EPOCHS = 6
 QUICK_METHODS = ("MultimodalAutoencoder", "CCA", "CLIP", "SharedPrivate")
 QUICK: Mapping[str, Mapping[str, Any]] = {
