@@ -3,6 +3,7 @@
 import html
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from triptych.errors import DataError, FileError, ParameterError
 from triptych.information import measure
 from triptych.information.measuring import kept
 from triptych.report import measured_table, render_measurement, sheet_of
-from triptych.report.areas import _lens, overlap_distance
+from triptych.report.areas import _lens, circles, overlap_distance, part_bars
 
 
 def pictures(n=600, seed=0):
@@ -171,6 +172,14 @@ def test_the_page_holds_everything_and_escapes_names(found, tmp_path):
         assert html.escape(sentence) in page
     with pytest.raises(FileError):
         render_measurement(found, tmp_path)
+
+
+def test_what_only_rounding_left_is_drawn_as_nothing(found):
+    pair = found.pairs[0]
+    left = replace(pair.parts.unique_1, value=7e-11)
+    pair = replace(pair, parts=replace(pair.parts, unique_1=left))
+    drawn = circles(pair, "y", "bits"), part_bars([pair], 1.0, "y", "bits")
+    assert f"{pair.names[0]} alone 0," in drawn[0].alt and "unique 1 0," in drawn[1].alt
 
 
 @pytest.mark.parametrize("areas", [(1.0, 1.0, 0.5), (3.0, 0.2, 0.1), (2.0, 1.0, 0.0), (2, 1, 1)])

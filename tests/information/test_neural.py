@@ -179,12 +179,20 @@ def test_integers_booleans_and_single_columns_are_taken() -> None:
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        (np.zeros((200, 2, 2)), np.zeros(200), r"x: expected \(n, p\) or \(n,\)"),
+        (
+            np.zeros((200, 2, 2)),
+            np.zeros(200),
+            r"x: expected numbers \(n, p\).* got shape \(200, 2, 2\)",
+        ),
         (np.zeros((200, 0)), np.zeros(200), r"got shape \(200, 0\)"),
         (np.zeros(200), np.zeros(199), "200 of x and 199 of y"),
-        (np.array(["a"] * 200), np.zeros(200), "x: expected numbers"),
-        (np.zeros(200), np.full(200, np.nan), "'y'.*NaN at row 0"),
-        (np.zeros(200), np.r_[np.zeros(199), np.inf], "'y'.*infinity at row 199"),
+        (np.array(["a"] * 200), np.zeros(200), "x: expected real numbers"),
+        (np.zeros(200), np.full(200, np.nan), "y: expected finite numbers, got nan at row 0"),
+        (
+            np.zeros(200),
+            np.r_[np.zeros(199), np.inf],
+            "y: expected finite numbers, got inf at row 199",
+        ),
     ],
 )
 def test_bad_data_are_named(x: Floats, y: Floats, message: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from triptych.errors import DataError, ParameterError
 from triptych.information import (
     conditional_mutual_information,
+    decomposition,
     entropy,
     information_content,
     kl_divergence,
@@ -135,6 +136,13 @@ def test_whole_numbers_of_any_size(values):
         near, far = function(a, b), function(values[a], values[b])
         assert near.value == far.value and near.standard_error == far.standard_error
     assert entropy(values[a]).value == entropy(a).value
+
+
+def test_chance_in_a_decomposition_is_told_in_shares_whatever_the_unit():
+    rng = np.random.default_rng(9)
+    a, b, y = rng.integers(0, 5, (3, 60))
+    nats, bits = (decomposition(a, b, y, unit=unit).total.warnings for unit in ("nats", "bits"))
+    assert nats == bits and "% of that here" in nats[0] and "nats" not in nats[0]
 
 
 def test_a_certain_outcome_has_no_minus_before_its_zero():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -102,7 +102,9 @@ def _show(found: Measurement) -> None:
     table = measured_table(found)
     grid = Table(title=Text(sheet.title), title_justify="left", pad_edge=False)
     for i, column in enumerate(table.header):
-        grid.add_column(Text(column), justify="right" if i else "left", vertical="bottom")
+        side: Literal["left", "right"] = "right" if i else "left"
+        # On a narrow terminal words break into lines, and values never do.
+        grid.add_column(Text(column), justify=side, vertical="bottom", no_wrap=bool(i))
     for row in table.rows:
         heading = not any(row[1:])
         grid.add_row(*(Text(cell, style="bold" if heading else "") for cell in row))

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from triptych.arrays import as_labels, check_number
 from triptych.contracts.estimate import Estimate
 from triptych.errors import DataError, ShapeError
-from triptych.information._held_out import Floats, Ready, over_batches, vectors
+from triptych.information._held_out import Floats, Ready, over_batches
+from triptych.information._samples import as_sample
 from triptych.linalg import standardise
 from triptych.losses.coupling import coupled, information_of, refined
 from triptych.modalities import Modalities
@@ -169,7 +170,7 @@ class _Data:
 
     @classmethod
     def read(cls, x1: ArrayLike, x2: ArrayLike, y: ArrayLike) -> _Data:
-        a, b = vectors(x1, "x1"), vectors(x2, "x2")
+        a, b = as_sample(x1, "x1"), as_sample(x2, "x2")
         if len(a) != len(b):
             raise ShapeError(
                 f"x1 and x2 must be of the same rows; got {len(a)} of x1 and {len(b)} of x2."
@@ -178,7 +179,7 @@ class _Data:
             as_labels(y, len(a)), return_inverse=True, return_counts=True
         )
         if len(labels) < 2:
-            raise DataError(f"y: expected two classes or more, got one: {labels[0]!r}.")
+            raise DataError(f"y: expected two classes or more, got one: {labels[0]}.")
         if len(a) < LEAST_ROWS:
             raise DataError(
                 f"the batch decomposition takes at least {LEAST_ROWS} rows, and is poor below "
@@ -187,7 +188,7 @@ class _Data:
         if counts.min() < 10:
             raise DataError(
                 f"y: expected at least 10 rows of every class, which three parts share; got "
-                f"{counts.min()} of {labels[counts.argmin()]!r}."
+                f"{counts.min()} of {labels[counts.argmin()]}."
             )
         return cls(a, b, codes.astype(np.int64), len(labels))
 

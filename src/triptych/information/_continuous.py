@@ -13,6 +13,7 @@ from triptych.arrays import check_number
 from triptych.contracts.estimate import Estimate
 from triptych.errors import DataError, ParameterError
 from triptych.information._counting import tally
+from triptych.information._discrete import MUTUAL as MUTUAL_OF_COUNTS
 from triptych.information._discrete import sum_of_entropies
 from triptych.information._variables import Codes, Variable, make_codes, need_rows
 
@@ -251,8 +252,7 @@ def _over_categories(
 def _of_counts(x: Variable, y: Variable) -> Estimate:
     """I(X; Y) of two discrete variables."""
     assert x.codes is not None and y.codes is not None
-    terms = {(0,): 1.0, (1,): 1.0, (0, 1): -1.0}
-    return sum_of_entropies(tally([x.codes, y.codes]), terms, "auto")
+    return sum_of_entropies(tally([x.codes, y.codes]), MUTUAL_OF_COUNTS, "auto")
 
 
 def over_categories(

@@ -38,6 +38,8 @@ from triptych.information._counting import Tally
 Array = NDArray[np.float64]
 Terms = Mapping[tuple[int, ...], float]
 """Weights of joint entropies, by which variables are in them."""
+MUTUAL: Terms = {(0,): 1.0, (1,): 1.0, (0, 1): -1.0}
+"""I(X; Y) of variables 0 and 1."""
 
 _BLOCK = 1 << 22
 

@@ -6,33 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
-from triptych.arrays import check_finite
 from triptych.contracts.estimate import Estimate
-from triptych.errors import DataError, ShapeError
 from triptych.linalg import standardise
 
 Floats = NDArray[np.float64]
-
-
-def vectors(data: ArrayLike, name: str) -> Floats:
-    """Finite numbers (n, p); a single column may be given as (n,).
-
-    Raises:
-        DataError: Not numbers, or NaN or infinity among them.
-        ShapeError: Neither (n,) nor (n, p) with p >= 1.
-    """
-    values = np.asarray(data)
-    if values.dtype.kind not in "fiub":
-        raise DataError(f"{name}: expected numbers, got an array of {values.dtype}.")
-    if values.ndim == 1:
-        values = values[:, None]
-    if values.ndim != 2 or values.shape[1] < 1:
-        raise ShapeError(f"{name}: expected (n, p) or (n,), got shape {values.shape}.")
-    check_finite(values, name)
-    return values.astype(np.float64)
 
 
 def scaled(

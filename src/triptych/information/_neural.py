@@ -39,8 +39,8 @@ from triptych.information._held_out import (
     over_batches,
     repeats,
     scaled,
-    vectors,
 )
+from triptych.information._samples import as_sample
 from triptych.losses import bounds
 from triptych.losses.divergence_bounds import (
     f_divergence_lower_bound,
@@ -131,7 +131,7 @@ def estimate(
     check_number("steps", steps, low=1, integer=True)
     check_number("clip", clip, low=0, open_low=True)
     recipe = _recipe(bound, critic)
-    a, b = vectors(x, "x"), vectors(y, "y")
+    a, b = as_sample(x, "x"), as_sample(y, "y")
     n = len(a)
     if len(b) != n:
         raise ShapeError(f"x and y must be of the same rows; got {n} of x and {len(b)} of y.")

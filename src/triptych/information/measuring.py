@@ -18,9 +18,10 @@ from triptych.errors import DataError, ParameterError
 from triptych.features import fit_features
 from triptych.information._compact import FEW, compact
 from triptych.information._counting import tally
+from triptych.information._discrete import MUTUAL
 from triptych.information._variables import Codes, Variable, as_variable
 from triptych.information.partial import Decomposition, of_tally
-from triptych.information.quantities import MUTUAL, by_counts
+from triptych.information.quantities import by_counts
 from triptych.information.significance import permutations_of
 from triptych.modalities import Modalities
 from triptych.seeding import check_random_state, derive, generator

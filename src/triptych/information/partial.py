@@ -307,9 +307,12 @@ def _notes(
         notes.append("y has one category in these rows, so there is nothing to tell about it.")
     of_y = entropy_of(counted.onto((2,))[0], "plug-in")
     if shuffled and shuffled["total"] > max(0.2 * values["total"], 0.05 * of_y, 1e-12):
+        # In shares, which are the same in every unit.
+        nothing = values["total"] < 1e-6
+        chance = "many times" if nothing else f"{shuffled['total'] / values['total']:.0%} of"
         notes.append(
-            f"undersampled table: with y shuffled the total is still {shuffled['total']:.3g} nats "
-            f"and the synergy {shuffled['synergy']:.3g}, beside {values['total']:.3g} and "
-            f"{values['synergy']:.3g} here. More rows or fewer categories are needed."
+            f"undersampled table: with y shuffled the total is still {chance} that here, and "
+            f"{shuffled['synergy'] / shuffled['total']:.0%} of it synergy. More rows or fewer "
+            "categories are needed."
         )
     return tuple(notes)

@@ -32,7 +32,7 @@ from triptych.contracts.estimate import UNITS, Estimate
 from triptych.errors import DataError, ParameterError
 from triptych.information import _continuous
 from triptych.information._counting import tally
-from triptych.information._discrete import DISCRETE, Terms, sum_of_entropies
+from triptych.information._discrete import DISCRETE, MUTUAL, Terms, sum_of_entropies
 from triptych.information._exact import check_probabilities, exact_sum, only_probabilities
 from triptych.information._variables import (
     Forced,
@@ -43,7 +43,6 @@ from triptych.information._variables import (
 
 Categories = int | Sequence[int] | None
 
-MUTUAL: Terms = {(0,): 1.0, (1,): 1.0, (0, 1): -1.0}
 CONDITIONAL: Terms = {(0, 2): 1.0, (1, 2): 1.0, (0, 1, 2): -1.0, (2,): -1.0}
 
 
@@ -120,7 +119,7 @@ def joint_entropy(
     """
     check_choice("unit", unit, tuple(UNITS))
     if probabilities is not None:
-        _no_variables(variables)
+        only_probabilities({"variables": variables or None})
         table = check_probabilities(probabilities, "probabilities")
         return exact_sum(table, {tuple(range(table.ndim)): 1.0}, 0.0).to(unit)
     found = several(variables, 1, discrete)
@@ -350,10 +349,3 @@ def _entropy_within(v: Variable, z: Variable, estimator: str, k: int | None) -> 
     return _continuous.over_categories(
         z, lambda rows: _continuous.entropy(v[rows], by, k), (k or 3) + 1, reason
     )
-
-
-def _no_variables(variables: Sequence[Any]) -> None:
-    if variables:
-        raise ParameterError(
-            f"probabilities= stands for the samples; got {len(variables)} variables too."
-        )

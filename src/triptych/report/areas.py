@@ -9,22 +9,22 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
+from matplotlib.patches import Circle, Patch
 
 from triptych.information.measuring import Knows, Together
 from triptych.information.partial import Decomposition
 from triptych.report.figures import (
-    _STYLE,
     FAINT,
     INK,
     MUTED,
     PALETTE,
+    STYLE,
     Picture,
-    _canvas,
-    _picture,
-    _short,
+    as_picture,
+    canvas,
+    shortened,
 )
-from triptych.report.numbers import show
+from triptych.report.numbers import ROUNDING, show
 
 # Parts keep colour and hatch everywhere, so that a grey print reads the same.
 COLOURS = {
@@ -76,14 +76,16 @@ def circles(pair: Together, target: str, unit: str) -> Picture | None:
     Circles cannot show negative parts, or that there is nothing.
     """
     values = {name: part.value for name, part in pair.parts.parts.items()}
+    # What is only rounding is nothing, and is told as nothing.
+    values = {name: v if abs(v) > ROUNDING else 0.0 for name, v in values.items()}
     total = sum(values.values())
     if total <= 0 or min(values.values()) < -_LEAST * total:
         return None
     areas = [max(values["redundancy"] + values[u], 0.0) for u in ("unique_1", "unique_2")]
     if max(areas) < _LEAST * total:
         return None
-    with matplotlib.rc_context(_STYLE):
-        fig, ax = _canvas(4.6, 3.3)
+    with matplotlib.rc_context(STYLE):
+        fig, ax = canvas(4.6, 3.3)
         right, height = _two_circles(ax, pair, areas, values)
         size = math.sqrt(max(values["synergy"], 0.0) / math.pi)
         if values["synergy"] > _LEAST * total:
@@ -108,7 +110,9 @@ def circles(pair: Together, target: str, unit: str) -> Picture | None:
             f"{show(values['synergy'])} {unit}"
         )
         alt = f"Circles whose areas are what is told about {target}: {told}."
-        return _picture(fig, alt, f"What they tell about {_short(target, 24)}, by area ({unit})")
+        return as_picture(
+            fig, alt, f"What they tell about {shortened(target, 24)}, by area ({unit})"
+        )
 
 
 def _two_circles(
@@ -124,9 +128,13 @@ def _two_circles(
     _disc(ax, d, s, "unique_2")
     high = max(r, s)
     marks = (
-        (f"{_short(pair.names[0], 16)}\nalone {show(values['unique_1'])}", -0.75 * r, "right"),
+        (f"{shortened(pair.names[0], 16)}\nalone {show(values['unique_1'])}", -0.75 * r, "right"),
         (f"both\n{show(values['redundancy'])}", (d - s + r) / 2, "center"),
-        (f"{_short(pair.names[1], 16)}\nalone {show(values['unique_2'])}", d + 0.75 * s, "left"),
+        (
+            f"{shortened(pair.names[1], 16)}\nalone {show(values['unique_2'])}",
+            d + 0.75 * s,
+            "left",
+        ),
     )
     for words, x, side in marks:
         ax.annotate(
@@ -152,12 +160,12 @@ def part_bars(pairs: Sequence[Together], entropy: float, target: str, unit: str)
     """One bar for each two modalities, cut into the four parts, beside all there is to tell."""
     if not pairs:
         return None
-    with matplotlib.rc_context(_STYLE):
-        fig, ax = _canvas(4.6, 1.5 + 0.5 * len(pairs))
+    with matplotlib.rc_context(STYLE):
+        fig, ax = canvas(4.6, 1.5 + 0.5 * len(pairs))
         told = []
         for y, pair in enumerate(pairs):
             told.append(f"{' and '.join(pair.names)}: {_bar(ax, y, pair.parts)}")
-        names = [_short(" + ".join(pair.names), 24) for pair in pairs]
+        names = [shortened(" + ".join(pair.names), 24) for pair in pairs]
         ax.set_yticks(range(len(pairs)), names)
         for text in ax.get_yticklabels():
             text.set(parse_math=False, color=INK)
@@ -169,11 +177,16 @@ def part_bars(pairs: Sequence[Together], entropy: float, target: str, unit: str)
         ax.set_axisbelow(True)
         ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0)
+        keys = []
         words = ("both tell", "only the first", "only the second", "only together")
         for word, part in zip(words, COLOURS, strict=True):
-            ax.bar(0, 0, color=COLOURS[part], hatch=_HATCH[part], edgecolor="white", label=word)
-        fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9.5)
-        return _picture(fig, f"{'. '.join(told)}.", f"Who tells what about {_short(target, 24)}")
+            keys.append(
+                Patch(facecolor=COLOURS[part], hatch=_HATCH[part], edgecolor="white", label=word)
+            )
+        fig.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize=9.5)
+        return as_picture(
+            fig, f"{'. '.join(told)}.", f"Who tells what about {shortened(target, 24)}"
+        )
 
 
 def _bar(ax: Axes, y: int, parts: Decomposition) -> str:
@@ -195,7 +208,8 @@ def _bar(ax: Axes, y: int, parts: Decomposition) -> str:
         else:
             behind += part.value
     return ", ".join(
-        f"{name.replace('_', ' ')} {show(p.value)}" for name, p in parts.parts.items()
+        f"{name.replace('_', ' ')} {show(p.value if abs(p.value) > ROUNDING else 0.0)}"
+        for name, p in parts.parts.items()
     )
 
 
@@ -203,7 +217,7 @@ def knowledge(knows: Sequence[Knows], entropy: float, target: str, unit: str) ->
     """What each modality tells, with its interval, beside what chance alone gives."""
     if not knows:
         return None
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(4.6, 1.2 + 0.42 * len(knows)), layout="constrained")
         ax = fig.add_subplot()
         told = []
@@ -216,7 +230,7 @@ def knowledge(knows: Sequence[Knows], entropy: float, target: str, unit: str) ->
                 f"{one.name} {show(one.about.value)} ({show(low)} to {show(high)}), by chance "
                 f"{show(one.shuffled)}"
             )
-        ax.set_yticks(range(len(knows)), [_short(one.name, 24) for one in knows])
+        ax.set_yticks(range(len(knows)), [shortened(one.name, 24) for one in knows])
         for text in ax.get_yticklabels():
             text.set(parse_math=False, color=INK)
         ax.set_ylim(len(knows) - 0.4, -0.6)
@@ -227,5 +241,5 @@ def knowledge(knows: Sequence[Knows], entropy: float, target: str, unit: str) ->
         ax.set_axisbelow(True)
         ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0)
-        title = f"What each tells about {_short(target, 24)}"
-        return _picture(fig, f"{title}, in {unit}: {'; '.join(told)}.", title)
+        title = f"What each tells about {shortened(target, 24)}"
+        return as_picture(fig, f"{title}, in {unit}: {'; '.join(told)}.", title)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triptych.report.exhibits import Naming
-from triptych.report.figures import _STYLE, FAINT, INK, Picture, _canvas, _picture, _short
+from triptych.report.figures import FAINT, INK, STYLE, Picture, as_picture, canvas, shortened
 from triptych.report.numbers import count, show
 
 MOST_CLASSES = 16
@@ -24,11 +24,11 @@ def confusion_map(naming: Naming, name: str) -> Picture | None:
     asked = counts.sum(axis=1, keepdims=True)
     shares = counts / np.where(asked > 0, asked, 1)
     k = len(shares)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         side = 1.9 + 0.19 * k
-        fig, ax = _canvas(4.6, max(2.6, side))
+        fig, ax = canvas(4.6, max(2.6, side))
         ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-        words = [_short(word, 16) for word in classes]
+        words = [shortened(word, 16) for word in classes]
         words += [f"{rest} more"] if rest else []
         ax.set_xticks(range(k), words, rotation=90 if k > 5 else 0)
         ax.set_yticks(range(k), words)
@@ -52,7 +52,7 @@ def confusion_map(naming: Naming, name: str) -> Picture | None:
             f"chance {show(1 / len(naming.classes))}. {_told(classes, shares)}"
         )
         title = f"{naming.label} from {naming.modality}, by words alone: {show(naming.accuracy)}"
-        return _picture(fig, alt, _short(title, 60))
+        return as_picture(fig, alt, shortened(title, 60))
 
 
 def _gathered(naming: Naming) -> tuple[list[str], NDArray[np.float64], int]:

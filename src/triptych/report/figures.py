@@ -32,7 +32,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#B0508A", "#B97900", "#3A9BD1", "#2
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 2)), "-", (0, (8, 3)))
 INK, MUTED, FAINT = "#1b1f24", "#545b66", "#d5d9df"
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.edgecolor": MUTED,
@@ -64,13 +64,13 @@ def loss_curves(curves: Sequence[Curve], name: str) -> Picture | None:
     if not curves:
         return None
     main = curves[0]
-    with matplotlib.rc_context(_STYLE):
-        fig, ax = _canvas(4.6, 3.0)
+    with matplotlib.rc_context(STYLE):
+        fig, ax = canvas(4.6, 3.0)
         told = _draw_curve(ax, main, ring=True)
         ax.set_xlabel("epoch")
         ax.set_ylabel(main.term, parse_math=False)
         alt = f"Loss of {name} by epoch, term {main.term}. {told}"
-        return _picture(fig, alt, "Loss while learning")
+        return as_picture(fig, alt, "Loss while learning")
 
 
 def loss_terms(curves: Sequence[Curve], name: str) -> Picture | None:
@@ -78,18 +78,18 @@ def loss_terms(curves: Sequence[Curve], name: str) -> Picture | None:
     if len(curves) < 2:
         return None
     rows = math.ceil(len(curves) / 2)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(4.6, 1.75 * rows), layout="constrained")
         axes = fig.subplots(rows, 2, squeeze=False)
         told = []
         for ax, curve in zip(axes.flat, curves, strict=False):
             told.append(f"{curve.term}: {_draw_curve(ax, curve, ring=False, share=0.6 / rows)}")
-            ax.set_title(_short(curve.term, 26), fontsize=10, loc="left", parse_math=False)
+            ax.set_title(shortened(curve.term, 26), fontsize=10, loc="left", parse_math=False)
             ax.yaxis.set_major_locator(MaxNLocator(4))
         for ax in axes.flat[len(curves) :]:
             ax.set_axis_off()
         alt = f"Every term of the loss of {name} by epoch. {' '.join(told)}"
-        return _picture(fig, alt, "Every term of the loss")
+        return as_picture(fig, alt, "Every term of the loss")
 
 
 def _draw_curve(ax: Axes, curve: Curve, *, ring: bool, share: float = 0.75) -> str:
@@ -128,8 +128,8 @@ def correlation_bars(
     """
     if not values:
         return None
-    with matplotlib.rc_context(_STYLE):
-        fig, ax = _canvas(4.6, 2.8 if null is None else 3.2)
+    with matplotlib.rc_context(STYLE):
+        fig, ax = canvas(4.6, 2.8 if null is None else 3.2)
         x = np.arange(1, len(values) + 1)
         bars = ax.bar(x, values, color=PALETTE[0], width=0.72)
         if len(values) <= 10:
@@ -145,7 +145,7 @@ def correlation_bars(
             fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
         firsts = listed([show(v) for v in values[:5]], limit=5)
         alt = f"{count(len(values), 'canonical correlation')} of {name}; the first: {firsts}."
-        return _picture(fig, f"{alt} {told}", "Canonical correlations")
+        return as_picture(fig, f"{alt} {told}", "Canonical correlations")
 
 
 def _draw_null(ax: Axes, bars: Any, null: Null, name: str) -> str:
@@ -180,8 +180,8 @@ def code_map(codes: CodeMap | None, name: str) -> Picture | None:
     labels = np.array(codes.labels, dtype=object)
     common = Counter(label for label in codes.labels if label).most_common(len(PALETTE))
     frequent = sorted(label for label, _ in common)  # the same label looks the same in every map
-    with matplotlib.rc_context(_STYLE):
-        fig, ax = _canvas(4.6, 4.2)
+    with matplotlib.rc_context(STYLE):
+        fig, ax = canvas(4.6, 4.2)
         rest = ~np.isin(labels, frequent)
         if rest.any():
             x, y = xy[rest].T
@@ -191,7 +191,7 @@ def code_map(codes: CodeMap | None, name: str) -> Picture | None:
             x, y = xy[labels == label].T
             style: Any = {"marker": MARKERS[i], "color": PALETTE[i], "linewidths": 0}
             ax.scatter(x, y, size, alpha=0.75, rasterized=True, **style)
-            ax.scatter([], [], 26, label=_short(label, 20), **style)
+            ax.scatter([], [], 26, label=shortened(label, 20), **style)
         ax.set_xticks([])
         ax.set_yticks([])
         ax.spines[["left", "bottom"]].set_color(FAINT)
@@ -210,7 +210,7 @@ def code_map(codes: CodeMap | None, name: str) -> Picture | None:
                 text.set_parse_math(False)
         shown = f"; marked labels: {listed(frequent, 8)}" if frequent else ""
         alt = f"Map of {count(len(xy), 'code')} of {name} in two dimensions{shown}."
-        return _picture(fig, f"{alt} {far}." if far else alt, "Map of the codes")
+        return as_picture(fig, f"{alt} {far}." if far else alt, "Map of the codes")
 
 
 def _within(xy: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
@@ -229,8 +229,8 @@ def missing_curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Pictu
     known = {name: points for name, points in curves.items() if points}
     if not known:
         return None
-    with matplotlib.rc_context(_STYLE):
-        fig, ax = _canvas(4.6, 3.0 if len(known) == 1 else 3.6)
+    with matplotlib.rc_context(STYLE):
+        fig, ax = canvas(4.6, 3.0 if len(known) == 1 else 3.6)
         ends = []
         for i, (name, points) in enumerate(known.items()):
             x, y = np.array(points).T
@@ -257,7 +257,7 @@ def missing_curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Pictu
             f"{name} from {show(p[0][1])} at {p[0][0]:.0%} to {show(p[-1][1])} at {p[-1][0]:.0%}"
             for name, p in known.items()
         )
-        return _picture(fig, f"Accuracy as modalities go missing: {told}.", "Missing modalities")
+        return as_picture(fig, f"Accuracy as modalities go missing: {told}.", "Missing modalities")
 
 
 def dot_plot(rows: Sequence[Row], at: int, column: Column) -> Picture | None:
@@ -269,8 +269,8 @@ def dot_plot(rows: Sequence[Row], at: int, column: Column) -> Picture | None:
     if len(ordered) < 2:
         return None
     unit = f" ({column.unit})" if column.unit else ""
-    with matplotlib.rc_context(_STYLE):
-        fig, ax = _canvas(4.6, 0.75 + 0.3 * len(ordered))
+    with matplotlib.rc_context(STYLE):
+        fig, ax = canvas(4.6, 0.75 + 0.3 * len(ordered))
         for y, row in enumerate(ordered):
             cell = row.cells[at]
             face, colour = ("white", MUTED) if row.baseline else (PALETTE[0], PALETTE[0])
@@ -297,7 +297,7 @@ def dot_plot(rows: Sequence[Row], at: int, column: Column) -> Picture | None:
                 color=INK,
                 weight="bold" if cell.mark == "best" else "normal",
             )
-        names = [_short(row.name, 24) for row in ordered]
+        names = [shortened(row.name, 24) for row in ordered]
         ax.set_yticks(range(len(ordered)), names)
         for text, row in zip(ax.get_yticklabels(), ordered, strict=True):
             text.set(parse_math=False, color=MUTED if row.baseline else INK)
@@ -311,14 +311,14 @@ def dot_plot(rows: Sequence[Row], at: int, column: Column) -> Picture | None:
         told = ", ".join(f"{r.name} {r.cells[at].text}" for r in ordered[::-1])
         direction = f"{column.better} is better"
         alt = f"{column.title}{unit}, {direction}. From best to worst: {told}."
-        return _picture(fig, alt, f"{column.title}{unit}, {direction}")
+        return as_picture(fig, alt, f"{column.title}{unit}, {direction}")
 
 
 def sparkline(values: Sequence[float]) -> Picture | None:
     """A vector as a small line, for showing it beside another."""
     if not values:
         return None
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(1.5, 0.6))
         ax = fig.add_axes((0.02, 0.06, 0.96, 0.88))
         ax.plot(values, color=PALETTE[0], linewidth=1.1)
@@ -327,10 +327,11 @@ def sparkline(values: Sequence[float]) -> Picture | None:
         alt = (
             f"Vector of {count(len(values), 'number')}, {show(min(values))} to {show(max(values))}"
         )
-        return _picture(fig, alt, "")
+        return as_picture(fig, alt, "")
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure of so many inches, and its axes."""
     fig = Figure(figsize=(width, height), layout="constrained")
     return fig, fig.add_subplot()
 
@@ -358,7 +359,7 @@ def _name_ends(
         at = y if not placed else max(y, placed[-1] + step)
         placed.append(at)
         ax.annotate(
-            _short(word, 22),
+            shortened(word, 22),
             (x, y),
             xytext=(1.0, at),
             xycoords="data",
@@ -373,12 +374,14 @@ def _name_ends(
         ax.set_ylim(low, placed[-1] + step / 2)
 
 
-def _short(text: str, most: int) -> str:
+def shortened(text: str, most: int) -> str:
+    """The text on one line, cut to at most so many characters."""
     text = " ".join(text.split())
     return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _picture(fig: Figure, alt: str, title: str) -> Picture:
+def as_picture(fig: Figure, alt: str, title: str) -> Picture:
+    """The figure as SVG, the same bytes for the same figure."""
     buffer = io.BytesIO()
     nothing: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "triptych"}):

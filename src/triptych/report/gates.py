@@ -10,7 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from triptych.report.exhibits import Gate
-from triptych.report.figures import _STYLE, FAINT, INK, MUTED, PALETTE, Picture, _picture, _short
+from triptych.report.figures import (
+    FAINT,
+    INK,
+    MUTED,
+    PALETTE,
+    STYLE,
+    Picture,
+    as_picture,
+    shortened,
+)
 from triptych.report.numbers import show
 
 BINS = 20
@@ -25,7 +34,7 @@ def gate_bars(gates: Sequence[Gate], name: str) -> Picture | None:
     """
     if not gates:
         return None
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(4.6, 0.5 + 1.35 * len(gates)), layout="constrained")
         axes = fig.subplots(len(gates), 1, squeeze=False)[:, 0]
         told = []
@@ -47,9 +56,9 @@ def gate_bars(gates: Sequence[Gate], name: str) -> Picture | None:
                     f"{100 * gate.saturated:.0f} % of all nearly shut or fully open"
                 )
             ax.set_title(
-                f"{_short(gate.modality, 18)}: {show(mean)} open"
+                f"{shortened(gate.modality, 18)}: {show(mean)} open"
                 if gate.elementwise
-                else f"{_short(gate.modality, 18)}: share of each position",
+                else f"{shortened(gate.modality, 18)}: share of each position",
                 fontsize=10,
                 loc="left",
                 color=INK,
@@ -58,7 +67,7 @@ def gate_bars(gates: Sequence[Gate], name: str) -> Picture | None:
             ax.grid(axis="y", color=FAINT, linewidth=0.6)
             ax.set_axisbelow(True)
         alt = f"Gates of {name} on the training rows. {'; '.join(told)}."
-        return _picture(fig, alt, "How much the gates let pass")
+        return as_picture(fig, alt, "How much the gates let pass")
 
 
 def _counted(ax: Axes, gate: Gate, mean: float, colour: str) -> None:

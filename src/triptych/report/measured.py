@@ -9,7 +9,7 @@ from pathlib import Path
 
 from triptych.contracts.estimate import Estimate
 from triptych.information.measuring import Knows, Measurement, Together
-from triptych.report.numbers import count, listed, show
+from triptych.report.numbers import ROUNDING, count, listed, show
 from triptych.report.terminal import TextTable
 
 CHANCE = 0.05
@@ -107,7 +107,7 @@ def render_measurement(found: Measurement, path: str | os.PathLike[str]) -> Path
     from markupsafe import Markup
 
     from triptych.report import areas
-    from triptych.report.page import _css, _write
+    from triptych.report.page import styles, write_page
 
     sheet = sheet_of(found)
     drawn = [
@@ -128,10 +128,10 @@ def render_measurement(found: Measurement, path: str | os.PathLike[str]) -> Path
         header=HEADER,
         cells=_cells,
         pictures=[p for p in drawn if p is not None],
-        css=Markup(_css()),
+        css=Markup(styles()),
         byline=f"{found.data} · {count(found.rows, 'row')}",
     )
-    return _write(Path(path), page.lstrip())
+    return write_page(Path(path), page.lstrip())
 
 
 def _alone(one: Knows, found: Measurement) -> list[Line]:
@@ -185,7 +185,7 @@ def _percent(share: float) -> str:
 
 def _shown(value: float) -> str:
     """The value, with nothing said of what is only rounding."""
-    return show(value if abs(value) > 1e-9 else 0.0)
+    return show(value if abs(value) > ROUNDING else 0.0)
 
 
 def _reading(found: Measurement) -> list[str]:

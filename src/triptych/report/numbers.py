@@ -7,6 +7,8 @@ from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
 NATS_PER_BIT = math.log(2)
+ROUNDING = 1e-9
+"""Bits or nats below this are what a solver leaves, not what data tell."""
 _SCALES = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e5, " k"))
 
 

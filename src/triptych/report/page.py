@@ -70,7 +70,7 @@ def render(summary: Summary | Mapping[str, Any], path: str | os.PathLike[str]) -
     """
     if not isinstance(summary, Summary):
         summary = summarise(summary)
-    return _write(Path(path), html(summary))
+    return write_page(Path(path), html(summary))
 
 
 def html(summary: Summary) -> str:
@@ -86,7 +86,7 @@ def html(summary: Summary) -> str:
     template = environment.get_template("page.html.j2")
     page = template.render(
         summary=summary,
-        css=Markup(_css()),
+        css=Markup(styles()),
         panels=PANELS,
         marks=MARKS,
         legend=[
@@ -114,7 +114,8 @@ def _breakable(text: str) -> Markup:
     return Markup("<wbr>").join(parts)
 
 
-def _css() -> str:
+def styles() -> str:
+    """The style sheet of all pages."""
     return (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
 
 
@@ -189,7 +190,7 @@ def _sparkline(item: Item) -> Picture | None:
     return figures.sparkline(item.values)
 
 
-def _write(path: Path, text: str) -> Path:
+def write_page(path: Path, text: str) -> Path:
     """Put ``text`` at ``path`` in one step, or leave what is there."""
     fresh = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.new"
     try:
