@@ -180,23 +180,40 @@ def test_shapes_are_named():
         column_correlations(torch.ones(5, 2), torch.ones(5, 3))
 
 
+def nearly_empty(generator):
+    """Codes of 64 units that live in one direction: sums over the others must find nothing."""
+    line = torch.randn(400, 1, generator=generator) @ torch.randn(1, 64, generator=generator)
+    return 0.4 * line, 0.04 * line @ torch.randn(64, 64, generator=generator)
+
+
+def far_off(generator):
+    """Codes whose mean is a million times their spread."""
+    za = torch.randn(50, 3, generator=generator)
+    zb = 0.5 * za + torch.randn(50, 3, generator=generator)
+    return za + 1e6, zb - 1e6
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-4, 1e-3])
+@pytest.mark.parametrize("made", [codes, nearly_empty, far_off])
 @pytest.mark.parametrize("loss", [correlation_trace_norm, correlation_squares])
-def test_single_precision_codes_under_a_ridge_give_what_double_gives(loss):
-    generator = torch.Generator().manual_seed(0)
-    za = torch.randn(300, 6, generator=generator) + 50  # a mean far off must not matter
-    zb = za[:, :4] * torch.tensor([1.0, 0.5, 0.1, 0.0]) + torch.randn(300, 4, generator=generator)
+def test_single_precision_codes_give_what_double_gives(loss, made, ridge):
+    if made is nearly_empty and ridge == 0:
+        pytest.skip("dependent units need a ridge")
+    given = codes(dtype=torch.float32) if made is codes else made(torch.Generator().manual_seed(0))
     found = []
     for dtype in (torch.float32, torch.float64):
-        codes = [z.to(dtype).requires_grad_() for z in (za, zb)]
-        value = loss(*codes, ridge=1e-3)
-        found.append((value, *torch.autograd.grad(value, codes)))
-    # Products over rows in single precision: 1e-7 of a variance of 1, over correlations of 0.05.
+        pair = [z.to(dtype).requires_grad_() for z in given]
+        value = loss(*pair, ridge=ridge)
+        found.append((value, *torch.autograd.grad(value, pair)))
+    # The numbers are the same, so only the answer is rounded to single precision.
     for narrow, wide in zip(*found, strict=True):
-        torch.testing.assert_close(narrow.double(), wide, rtol=2e-4, atol=2e-7)
-    codes = [z.requires_grad_() for z in (za, zb)]
-    exact = loss(*(z.double() for z in codes), ridge=0.0)
-    # Without a ridge to hide behind, all is done in double precision.
-    assert loss(*codes, ridge=0.0).item() == pytest.approx(exact.item(), rel=1e-7)
+        torch.testing.assert_close(narrow.double(), wide, rtol=1e-5, atol=1e-9)
+
+
+def test_nearly_empty_directions_do_not_correlate():
+    value = correlation_trace_norm(*nearly_empty(torch.Generator().manual_seed(0)))
+    # One direction is shared; 1e-3 is what rounding of the codes themselves leaves elsewhere.
+    assert -1.001 < value.item() < -0.99
 
 
 def test_a_correlation_of_zero_leaves_the_gradient_of_the_others_exact():
