@@ -237,6 +237,7 @@ def test_a_csv_needs_to_be_told_its_modalities(tmp_path):
         (("search", "MODEL", "DATA", "--query", "image=@90"), "from @0 to @89"),
         (("search", "MODEL", "DATA", "--query", "image=no.png"), "no.png: cannot be read"),
         (("report", "nothing.json"), "nothing.json cannot be read"),
+        (("report", "DATA"), "no record of a comparison: it is not text"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_1(tmp_path, data, model, words, complaint, monkeypatch):
@@ -345,6 +346,24 @@ def test_numbers_mixed_with_words_are_no_query(tmp_path):
     run(*words, "a=1,2,0.5")
     _, err = run(*words, "a=1,2,'x'", code=1)
     assert err.startswith("error: --query: 'a' is vector") and "got \"1,2,'x'\"" in err
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_training(tmp_path, data):
+    (tmp_path / "blocker").touch()
+    words = ("fit", data, "--method", "CLIP", "--set", "training__epochs=1")
+    _, err = run(*words, "-o", tmp_path / "blocker", code=1)
+    assert "a file of that name is in the way" in err
+    assert not (tmp_path / ".blocker.checkpoint").exists()
+
+
+def test_rows_without_a_split_are_judged_with_a_warning(tmp_path, data, model):
+    z = np.random.default_rng(0).normal(size=(40, 2))
+    whole = tmp_path / "whole.npz"
+    np.savez(whole, a=z, b=z[:, ::-1])
+    run("fit", whole, "--method", "CCA", "--set", "n_components=1", "-o", tmp_path / "m")
+    _, err = run("evaluate", tmp_path / "m", whole)
+    assert "the data have no split, so 6 of 40 rows are judged" in " ".join(err.split())
+    assert run("evaluate", model, data)[1] == ""
 
 
 def test_a_label_that_no_probe_can_learn_is_told(tmp_path):

@@ -450,3 +450,28 @@ def test_the_marker_is_of_files_only():
     assert is_on_demand(Pictures([])) and is_lazy(Pictures([]))
     assert not is_on_demand(np.zeros(2)) and not is_on_demand([])
     assert media.loaded([1]) == [1] and len(Dataset(Modalities({"p": Pictures([None])}))) == 1
+
+
+def test_options_said_twice_are_refused():
+    for words in (["4x4", "grey", "rgb"], ["8", "8x8"]):
+        with pytest.raises(ParameterError, match="said twice"):
+            media.picture_options(words)
+    with pytest.raises(ParameterError, match="rate: said twice, 8000 and 16000"):
+        media.sound_options(["8000", "16000"])
+
+
+def test_relative_paths_are_found_from_another_folder(tmp_path, monkeypatch):
+    draw(tmp_path / "0.png", 0)
+    monkeypatch.chdir(tmp_path)
+    rows = Pictures(["0.png"], size=np.int64(4))
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert rows.load().shape == (1, 3, 4, 4)
+
+
+@pytest.mark.parametrize("path", [3, float("nan"), b"0.png"])
+def test_what_is_no_path_is_named_with_its_row(path):
+    with pytest.raises(ParameterError, match="paths, row 1: expected a path or None"):
+        Pictures([None, path])
+    with pytest.raises(ParameterError, match="size"):
+        Pictures([], size=4.5)

@@ -98,3 +98,16 @@ def test_no_tile_grows_with_the_rows():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20e6  # 600 rows of all cosines would be 144 MB in float32
+
+
+@pytest.mark.parametrize("size", [1e160, 1e-160, 1e-170, 1e300])
+def test_lengths_beyond_the_range_of_squares(size):
+    rng = np.random.default_rng(0)
+    C, q = rng.normal(size=(30, 4)), rng.normal(size=(3, 4))
+    rows, cosines = plainly(q, C, 3)
+    mixed = C.copy()
+    mixed[::2] *= size  # rows of ordinary size stand beside them
+    for among, query in ((C * size, q), (mixed, q), (C, q * size)):
+        found, told = nearest(query, among, 3)
+        np.testing.assert_array_equal(found, rows)
+        np.testing.assert_allclose(told, cosines, rtol=1e-12)  # rounding of float64

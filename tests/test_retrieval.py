@@ -205,3 +205,21 @@ def test_the_graph_finds_nearly_all_and_tells_true_cosines(tmp_path):
     np.testing.assert_array_equal(
         few.search(queries, k=5)[0], Index.from_codes(codes[:5]).search(queries, k=5)[0]
     )
+
+
+def test_codes_that_change_later_are_not_the_ones_indexed():
+    rng = np.random.default_rng(0)
+    codes, query = rng.normal(size=(30, 4)).astype(np.float32), rng.normal(size=(2, 4))
+    index = Index.from_codes(codes)
+    rows, cosines = index.search(query, 3)
+    codes *= -50
+    again = index.search(query, 3)
+    np.testing.assert_array_equal(again[0], rows)
+    np.testing.assert_array_equal(again[1], cosines)
+
+
+def test_a_model_before_fit_and_ragged_queries_are_refused(data):
+    with pytest.raises(NotFittedError, match="CLIP is not fitted"):
+        Index.build(CLIP(4), data, "a")
+    with pytest.raises(ShapeError, match="query: expected codes"):
+        Index.from_codes(np.eye(3)).search([[1, 2], [3]], k=1)

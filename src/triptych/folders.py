@@ -13,6 +13,16 @@ from pathlib import Path
 from triptych.errors import PersistenceError
 
 
+def check_place(path: Path, mark: str) -> None:
+    """Raise :class:`PersistenceError` where :func:`write_folder` would not put a folder."""
+    if path.exists() and not path.is_dir():
+        raise PersistenceError(f"cannot write {path}: a file of that name is in the way.")
+    if path.is_dir() and any(path.iterdir()) and not (path / mark).is_file():
+        raise PersistenceError(
+            f"cannot write {path}: the folder holds other things (no {mark}); choose another."
+        )
+
+
 def write_folder(path: Path, files: Mapping[str, bytes], *, mark: str) -> None:
     """Put ``files`` into folder ``path`` all at once; on any failure the old folder is intact.
 
@@ -22,12 +32,7 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, mark: str) -> None:
         mark: A file that an older folder of ours must hold to be replaced.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise PersistenceError(f"cannot write {path}: a file of that name is in the way.")
-    if path.is_dir() and any(path.iterdir()) and not (path / mark).is_file():
-        raise PersistenceError(
-            f"cannot write {path}: the folder holds other things (no {mark}); choose another."
-        )
+    check_place(path, mark)
     fresh = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.new"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

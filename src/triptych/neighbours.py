@@ -20,9 +20,22 @@ UNIT = 2.0**-24  # rounding of float32
 
 def unit_rows(Z: NDArray[np.floating]) -> NDArray[np.float64]:
     """Rows (n, d) scaled to length one; a zero row stays zero."""
-    Z = np.asarray(Z, dtype=np.float64)
+    Z = _squarable(np.asarray(Z, dtype=np.float64))
     norms = np.linalg.norm(Z, axis=1, keepdims=True)
     return Z / np.where(norms > 0, norms, 1.0)
+
+
+def _squarable(Z: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Rows in float64 whose squares leave its range, and only those, scaled; cosines stay."""
+    if Z.dtype != np.float64 or not Z.size:
+        return Z
+    largest = np.maximum(Z.max(axis=1), -Z.min(axis=1))
+    extreme = (largest > 1e150) | ((largest < 1e-150) & (largest > 0))
+    if not extreme.any():
+        return Z
+    Z = Z.copy()
+    Z[extreme] /= largest[extreme, None]
+    return Z
 
 
 def nearest(
@@ -49,7 +62,7 @@ class Searchable:
     computed again in float64. So the answer is that of float64, at the price of float32.
 
     Args:
-        codes: As given, float32 or float64, shape (n, d).
+        codes: As given, float32 or float64, shape (n, d); rows beyond 1e±150 scaled.
         scale: One over the length of each, shape (n,); 0 for a zero code.
         single: What is multiplied, float32 (n, d): the codes themselves, or scaled to length one.
         factor: What makes cosines of products with ``single``, float32 (n,).
@@ -66,6 +79,7 @@ class Searchable:
         kept = np.ascontiguousarray(codes)
         if kept.dtype not in (np.float32, np.float64):
             kept = kept.astype(np.float64)
+        kept = _squarable(kept)
         norms = np.empty(len(kept))
         for part in _parts(len(kept), max(GATHERED // max(kept.shape[1], 1), 1)):
             norms[part] = np.linalg.norm(kept[part].astype(np.float64), axis=1)
@@ -77,6 +91,11 @@ class Searchable:
         for part in _parts(len(kept), max(GATHERED // max(kept.shape[1], 1), 1)):
             single[part] = kept[part] * scale[part, None]
         return cls(kept, scale, single, np.ones(len(kept), dtype=np.float32))
+
+    @property
+    def unit(self) -> NDArray[np.float32]:
+        """Codes at length one, in float32 (n, d)."""
+        return np.ascontiguousarray(self.single * self.factor[:, None])
 
     def nearest(
         self, query: NDArray[np.floating], k: int

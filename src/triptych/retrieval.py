@@ -27,7 +27,7 @@ from triptych.errors import (
     PersistenceError,
     ShapeError,
 )
-from triptych.evaluation.codes import comparable
+from triptych.evaluation.codes import check_is_fitted, comparable
 from triptych.modalities import Modalities, as_modalities
 from triptych.neighbours import Searchable
 
@@ -98,6 +98,7 @@ class Index:
             CapabilityError: The method cannot code one modality alone.
             MissingDependencyError: ``approximate`` without faiss.
         """
+        check_is_fitted(model)
         data = as_modalities(X)
         for where, known in (("the model was fitted on", model.names_in_), ("X has", data.names)):
             if modality not in known:
@@ -139,7 +140,7 @@ class Index:
             model: The fitted method that made them, so that queries by another are refused.
             approximate: Whether faiss searches; else the search is exact.
         """
-        values = _as_codes(codes, "codes")
+        values = _as_codes(codes, "codes").copy()  # lengths are kept beside them
         if not len(values):
             raise DataError("codes: expected at least one row, got none.")
         if model is not None and modality not in model.names_in_:
@@ -243,7 +244,7 @@ class Index:
             return self._codes.nearest(codes, k)
         asked = min(ASKED * k, len(self))
         self._graph.hnsw.efSearch = max(SEARCHED, asked)
-        _, proposed = self._graph.search(_unit(codes), asked)
+        _, proposed = self._graph.search(Searchable.of(codes).unit, asked)
         rows, cosines = self._codes.ranked(codes, proposed, k)
         few = np.flatnonzero((proposed >= 0).sum(axis=1) < k)  # the graph did not reach enough
         if len(few):
@@ -296,22 +297,16 @@ class Index:
 def _coded(query: Mapping[str, Any] | Modalities, model: Any) -> NDArray[np.floating]:
     if model is None:
         raise ParameterError("query: data are coded by a model; give model=..., or codes.")
-    if isinstance(query, Mapping) and len(query) == 1:
-        (name,) = query
-        if name not in model.names_in_:
-            raise ModalityError(
-                f"query: unknown modality {name!r}; {type(model).__name__} was fitted on "
-                f"{list(model.names_in_)}."
-            )
-    data = as_modalities(query)
-    if len(data.names) != 1:
-        raise ModalityError(f"query: expected one modality, got {list(data.names)}.")
-    (name,) = data.names
+    names = list(query) if isinstance(query, Mapping) else list(query.names)
+    if len(names) != 1:
+        raise ModalityError(f"query: expected one modality, got {names}.")
+    (name,) = names
     if name not in model.names_in_:
         raise ModalityError(
             f"query: unknown modality {name!r}; {type(model).__name__} was fitted on "
             f"{list(model.names_in_)}."
         )
+    data = as_modalities(query)
     absent = np.flatnonzero(~data.present[name])
     if len(absent):
         raise DataError(f"query: row {int(absent[0])} of {name!r} is absent.")
@@ -319,7 +314,10 @@ def _coded(query: Mapping[str, Any] | Modalities, model: Any) -> NDArray[np.floa
 
 
 def _as_codes(values: ArrayLike, name: str) -> NDArray[np.floating]:
-    codes = np.asarray(values)
+    try:
+        codes = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise ShapeError(f"{name}: expected codes (n, d); {error}.") from error
     if codes.ndim != 2 or codes.shape[1] == 0:
         raise ShapeError(f"{name}: expected codes (n, d), got shape {codes.shape}.")
     if codes.dtype.kind not in "biuf":
@@ -337,16 +335,11 @@ def _narrow(codes: NDArray[np.float64]) -> NDArray[np.floating]:
     return single if np.array_equal(single, codes) else codes
 
 
-def _unit(codes: NDArray[np.floating]) -> NDArray[np.float32]:
-    ready = Searchable.of(codes)
-    return np.asarray(ready.single * ready.factor[:, None], dtype=np.float32)
-
-
 def _graph(codes: Searchable) -> Any:
     faiss = _faiss()
     graph = faiss.IndexHNSWFlat(codes.codes.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction, graph.hnsw.efSearch = BUILT, SEARCHED
-    graph.add(np.ascontiguousarray(codes.single * codes.factor[:, None]))
+    graph.add(codes.unit)
     return graph
 
 

@@ -9,7 +9,14 @@ from typer.testing import CliRunner
 from triptych import Dataset, Modalities
 from triptych.cli import app
 from triptych.coordination import CCA
-from triptych.errors import CapabilityError, DataError, ModalityError, ParameterError, ShapeError
+from triptych.errors import (
+    CapabilityError,
+    DataError,
+    ModalityError,
+    NotFittedError,
+    ParameterError,
+    ShapeError,
+)
 from triptych.evaluation import Chance, columns, evaluate, zero_shot
 from triptych.evaluation.zero_shot import class_codes
 from triptych.files import write_npz
@@ -179,3 +186,13 @@ def test_the_command_names_classes_and_says_what_it_needs(tmp_path, monkeypatch)
     ):
         refused = CliRunner().invoke(app, ["evaluate", "model", "colours.npz", *more])
         assert refused.exit_code == 1 and message in refused.output
+
+
+def test_wrong_types_and_a_method_before_fit_are_named():
+    with pytest.raises(NotFittedError, match="CCA is not fitted"):
+        zero_shot(CCA(2), {"text": ["a"]}, ["a"])
+    data = colours(30)
+    fitted = CCA(2).fit(data.X)
+    for wrong, words in (({"depths": 2}, "depths: expected"), ({"templates": None}, "templates")):
+        with pytest.raises(ParameterError, match=words):
+            zero_shot(fitted, data.X, next(iter(data.labels.values())), **wrong)

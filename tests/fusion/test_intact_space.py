@@ -284,3 +284,19 @@ def test_fewer_rows_than_columns():
     model = IntactSpace(3, **TINY).fit(X)
     assert angle(x, model.transform(X)) < 0.02
     assert IntactSpace(100).fit(X).transform(X).shape == (15, 100)
+
+
+@pytest.mark.parametrize("c", [1e-170, 1e-12, 1e12, 1e200])
+def test_a_c_that_leaves_only_rounding_is_refused(c):
+    _, X, _ = world(noise=0.3)
+    with pytest.raises(ParameterError, match=r"c: expected from .* to .*, as a typical row"):
+        IntactSpace(3, c=c).fit(X)
+
+
+def test_data_too_small_for_squares_are_refused_unscaled_and_taken_scaled():
+    _, X, _ = world(noise=0.3)
+    tiny = {m: v * 1e-170 for m, v in X.items()}
+    with pytest.raises(DataError, match=r"'a': its values differ by .* at most, too little"):
+        IntactSpace(3, scaling="none").fit(tiny)
+    codes, same = (IntactSpace(3).fit_transform(v) for v in (tiny, X))
+    np.testing.assert_allclose(np.abs(codes), np.abs(same), rtol=1e-5, atol=1e-8)

@@ -236,3 +236,14 @@ def test_a_correlation_of_zero_leaves_the_gradient_of_the_others_exact():
         slope = (ahead - behind).item() / 2e-6
         # central differences of 1e-6 are right to about 1e-8 of the curvature
         assert (z.grad * step).sum().item() == pytest.approx(slope, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("loss", [correlation_trace_norm, correlation_squares])
+def test_units_of_any_size_count_without_a_ridge(loss):
+    za, zb = codes()
+    sizes = torch.tensor([1.0, 1e-8, 1e8, 1e-23], dtype=za.dtype)
+    value = loss(za, zb, ridge=0.0).item()
+    # Correlations do not know of scales; 1e-6 is what Cholesky keeps across 31 powers of ten.
+    assert loss(za * sizes, zb * 1e-20, ridge=0.0).item() == pytest.approx(value, rel=1e-6)
+    with pytest.raises(TrainingError, match="singular"):
+        loss(torch.cat([za, za[:, :1]], 1), zb, ridge=0.0)

@@ -42,8 +42,8 @@ QUICK_EPOCHS = 6
 QUICK_METHODS = ("MultimodalAutoencoder", "CCA", "CLIP", "SharedPrivate")
 QUICK: Mapping[str, Mapping[str, Any]] = {
     "CLIP": {"training__epochs": 6},
-    "MultimodalAutoencoder": {"training__epochs": 3},
-    "SharedPrivate": {"training__epochs": 3},
+    "MultimodalAutoencoder": {"training__epochs": 5},
+    "SharedPrivate": {"training__epochs": 5},
 }
 
 Seeds = Annotated[
@@ -158,7 +158,7 @@ def report(
     try:
         record = json.loads(comparison.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise FileError(f"{comparison} is not UTF-8 text: {error}.") from error
+        raise FileError(f"{comparison} is no record of a comparison: it is not text.") from error
     except OSError as error:
         raise FileError(f"{comparison} cannot be read: {error.strerror or error}.") from error
     except json.JSONDecodeError as error:

@@ -69,9 +69,12 @@ def fit(
     Example: torchrun --nproc_per_node=2 -m triptych fit glyphs --method CLIP --output model
     """
     from triptych import catalog
+    from triptych.contracts.persistence import MANIFEST
+    from triptych.folders import check_place
 
     dataset = read_data(data, modality, label, faces)
     model: Any = catalog.find(method)()
+    check_place(output, MANIFEST)  # before hours of training, not after
     resumable = "training" in model_names(model)
     checkpoint = output.parent / f".{output.name}.checkpoint"
     if "random_state" in model_names(model):
@@ -212,6 +215,13 @@ def evaluate(
     named = [*(label or ()), *([zero_shot] if zero_shot else ())]
     dataset = read_data(data, modality, list(dict.fromkeys(named)) or None, faces)
     parts, _ = divided(dataset, split, label[0] if label else None)
+    if not dataset.splits:
+        typer.echo(
+            f"warning: the data have no split, so {len(parts.test)} of {len(dataset)} rows are "
+            "judged, drawn by chance. 'triptych fit' learns from all rows of such data: a model "
+            "that learnt from these has seen the rows it is judged by.",
+            err=True,
+        )
     if zero_shot is not None:
         name_by_text(method, dataset, parts.test, zero_shot, template or ["{}"], given, as_json)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from triptych import catalog
 from triptych.arrays import is_sparse, row_chunks
 from triptych.comparison.extras import gather
 from triptych.comparison.plan import Job
@@ -23,6 +25,7 @@ from triptych.dataset import Dataset
 from triptych.errors import FileError
 from triptych.evaluation import evaluate, measure
 from triptych.media import FileRows
+from triptych.modalities import Modalities
 
 FORMAT = 1
 
@@ -169,6 +172,8 @@ def _fit_and_judge(job: Job, parts: Parts, seed: int, show: bool) -> dict[str, A
     held: Any = None
     if valid is not None and len(valid):
         held = (valid.X, valid.labels[label] if labelled and label is not None else None)
+    if "training" in model.get_params(deep=False):
+        _warm_up()
     _, cost = measure(lambda: model.fit(train.X, y, validation=held))
     values = evaluate(
         model, parts.train, parts.test, label=label, random_state=seed, resources=cost
@@ -181,6 +186,16 @@ def _fit_and_judge(job: Job, parts: Parts, seed: int, show: bool) -> dict[str, A
         "extras": extras,
         "warnings": troubles,
     }
+
+
+@functools.cache
+def _warm_up() -> None:
+    """The process's first step of training loads and sets up much; no method should pay for it."""
+    from triptych.training.settings import Training
+
+    rows = np.arange(16.0).reshape(8, 2)
+    small = catalog.find("CLIP")(2, training=Training(epochs=1), random_state=0)
+    small.fit(Modalities({"a": rows, "b": -rows}))
 
 
 def _complete(data: Dataset) -> Dataset:

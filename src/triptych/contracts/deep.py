@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from triptych.arrays import is_lazy
 from triptych.contracts.method import Method
 from triptych.errors import DataError, ParameterError, TrainingError
 from triptych.media import FileRows
-from triptych.modalities import Kind, Modalities
+from triptych.modalities import Kind, Modalities, make_parts
 from triptych.nn.decoders import Decoder
 from triptych.nn.inputs import Input, learn_input
 from triptych.nn.parts import Parts
@@ -234,6 +234,26 @@ class DeepMethod(Method):
                         )
                     found.setdefault(name, []).append(values.float().cpu().numpy())
         return {name: np.concatenate(parts) for name, parts in found.items()}
+
+    def _parts(
+        self,
+        X: Modalities,
+        code: Callable[[Batch], Mapping[str, Tensor]],
+        names: Sequence[str] | None = None,
+    ) -> Modalities:
+        """Codes as parts; zero, and marked absent, where the modality of the name is.
+
+        Args:
+            X: Rows.
+            code: Codes of a batch by name.
+            names: Which, in this order; those of ``X`` when left out.
+        """
+        codes = self._codes(X, code)
+        for name in X.names:
+            if name in codes:
+                codes[name][~X.present[name]] = 0
+        kept = {m: codes[m] for m in names or X.names}
+        return make_parts(kept, {m: mask for m, mask in X.present.items() if m in kept})
 
     def _score(self, X: Modalities, y: NDArray[Any] | None) -> float:
         """Minus the loss on these rows, in batches of the training's size."""

@@ -405,16 +405,7 @@ class Coordination(Method):
             similarities: Cosines, shape (q, k).
         """
         self._check_fitted()
-        sides = []
-        for where, X in (("query", query), ("among", among)):
-            data = as_modalities(X)
-            if len(data.names) != 1:
-                raise ModalityError(f"{where}: expected one modality, got {list(data.names)}.")
-            mask = data.present[data.names[0]]
-            if not mask.all():
-                row = int(np.flatnonzero(~mask)[0])
-                raise DataError(f"{where}: row {row} of {data.names[0]!r} is absent.")
-            sides.append(self.transform(data)[data.names[0]])
+        sides = [self._side(where, X)[1] for where, X in (("query", query), ("among", among))]
         check_number("k", k, low=1, integer=True)
         if k > len(sides[1]):
             raise ParameterError(
@@ -423,6 +414,18 @@ class Coordination(Method):
         if sides[0].shape[1] != sides[1].shape[1]:
             raise ShapeError("codes of different widths cannot be compared.")
         return nearest(sides[0], sides[1], k)
+
+    def _side(self, where: str, X: Data) -> tuple[str, NDArray[Any]]:
+        """One modality's name and the codes of its rows, all of which must have it."""
+        data = as_modalities(X)
+        if len(data.names) != 1:
+            raise ModalityError(f"{where}: expected one modality, got {list(data.names)}.")
+        name = data.names[0]
+        mask = data.present[name]
+        if not mask.all():
+            row = int(np.flatnonzero(~mask)[0])
+            raise DataError(f"{where}: row {row} of {name!r} is absent.")
+        return name, self.transform(data)[name]
 
 
 class Fission(Method):

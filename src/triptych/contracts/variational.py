@@ -92,7 +92,11 @@ class VariationalMethod(DecodingMethod):
             check_number("noise", self.noise, low=0, open_low=True)
         check_number("beta", self.beta, low=0)
         check_number("warmup", self.warmup, low=0, high=1)
-        if isinstance(self.weights, str):
+        if not isinstance(self.likelihoods, Mapping | None):
+            raise ParameterError(
+                f"likelihoods: expected a dict by modality name or None; got {self.likelihoods!r}."
+            )
+        if not isinstance(self.weights, Mapping):
             if self.weights not in ("entries", "equal"):
                 raise ParameterError(
                     f"weights: expected 'entries', 'equal' or numbers by modality name; got "

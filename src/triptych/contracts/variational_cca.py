@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triptych.arrays import check_number
+from triptych.contracts.method import Data
 from triptych.contracts.variational import Posterior, VariationalMethod, steps_buffer
 from triptych.errors import CapabilityError, ParameterError
 from triptych.losses.variational import drawn, gaussian_kl, log_normal, log_standard
@@ -41,7 +43,9 @@ class VariationalCCA(VariationalMethod):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_number("dropout", self.dropout, low=0, high=0.99)
-        if self.sources is not None and (isinstance(self.sources, str) or not len(self.sources)):
+        given = self.sources
+        listed = isinstance(given, Sequence) and not isinstance(given, str) and len(given)
+        if given is not None and not listed:
             raise ParameterError(
                 f'sources: expected names of modalities, for instance ["image"]; got '
                 f"{self.sources!r}."
@@ -76,6 +80,19 @@ class VariationalCCA(VariationalMethod):
             f"private:{name}", lambda: build_encoder(recipe, kind, self.inputs_[name], width)
         )
 
+    def _gate_transform(self, X: Data) -> Modalities:
+        """Rows to code must have a source; in losses a row without one weighs nothing."""
+        data = super()._gate_transform(X)
+        sources = [m for m in self.names_in_ if self.sources is None or m in self.sources]
+        there = [data.present[m] for m in sources if m in data]
+        lacking = ~np.any(there, axis=0) if there else np.ones(len(data), dtype=bool)
+        if lacking.any():
+            raise CapabilityError(
+                f"{type(self).__name__} reads its code from {sources}; row "
+                f"{int(np.flatnonzero(lacking)[0])} has none of them."
+            )
+        return data
+
     # -- posteriors ------------------------------------------------------------------------
 
     def _posterior(self, network: Any, batch: Batch) -> Posterior:
@@ -85,12 +102,6 @@ class VariationalCCA(VariationalMethod):
             if names
             else torch.zeros(1, len(batch), dtype=torch.bool, device=batch.rows.device)
         )
-        if not network.training and not bool(there.any(0).all()):
-            row = int(batch.rows[int((~there.any(0)).nonzero()[0])])
-            raise CapabilityError(
-                f"{type(self).__name__} reads its code from {list(network.encoders.names)}; row "
-                f"{row} has none of them."
-            )
         laws = [
             self._normal(network.encoders[m](batch.values[m], batch.lengths.get(m))) for m in names
         ]

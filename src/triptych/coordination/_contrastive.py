@@ -18,7 +18,7 @@ from triptych.contracts.method import Capabilities, Coordination
 from triptych.coordination._partners import check_partners, check_scored, watchable
 from triptych.errors import ParameterError
 from triptych.losses.gather import gather
-from triptych.modalities import Kind, Modalities, make_parts
+from triptych.modalities import Kind, Modalities
 from triptych.training.batches import Batch
 from triptych.training.loop import Phase, Stream
 
@@ -151,10 +151,7 @@ class PairLoss(DeepMethod, Coordination):
     # -- codes -----------------------------------------------------------------------------
 
     def _transform(self, X: Modalities) -> Modalities:
-        codes = self._codes(X, lambda batch: self._encode(self.network_, batch))
-        for name, mask in X.present.items():
-            codes[name][~mask] = 0
-        return make_parts({m: codes[m] for m in X.names}, X.present)
+        return self._parts(X, lambda batch: self._encode(self.network_, batch))
 
 
 class Contrastive(PairLoss):

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from triptych.arrays import check_choice
 from triptych.contracts.method import Capabilities, Coordination
 from triptych.coordination._rebuilding import RebuildingCodes
-from triptych.modalities import Kind, Modalities, make_parts
+from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
 from triptych.training.settings import Training
 
@@ -116,6 +115,4 @@ class DistAE(RebuildingCodes, Coordination):
         return torch.stack(found).mean()
 
     def _transform(self, X: Modalities) -> Modalities:
-        found = self._codes(X, lambda batch: self._encode(self.network_, batch))
-        codes = {m: np.where(X.present[m][:, None], found[m], 0.0) for m in X.names}
-        return make_parts(codes, X.present)
+        return self._parts(X, lambda batch: self._encode(self.network_, batch))

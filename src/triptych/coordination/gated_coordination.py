@@ -21,7 +21,7 @@ from triptych.coordination._partners import check_partners, check_scored, watcha
 from triptych.errors import DataError, ModalityError, ParameterError
 from triptych.losses.agreement import partner_cross_entropy
 from triptych.losses.gather import gather
-from triptych.modalities import Kind, Modalities, as_modalities, make_parts
+from triptych.modalities import Kind, Modalities, as_modalities
 from triptych.nn.gates import AttentionGate, ElementwiseGate
 from triptych.nn.parts import Parts
 from triptych.training.batches import Batch
@@ -240,10 +240,7 @@ class GatedCoordination(DeepMethod, Coordination):
         return found
 
     def _transform(self, X: Modalities) -> Modalities:
-        codes = self._codes(X, lambda batch: self._gated(self.network_, batch))
-        for name, mask in X.present.items():
-            codes[name][~mask] = 0
-        return make_parts({m: codes[m] for m in X.names}, X.present)
+        return self._parts(X, lambda batch: self._gated(self.network_, batch))
 
     def _after_training(self, X: Modalities) -> None:
         opened = self._codes(X, lambda batch: self._gated(self.network_, batch, openness=True))

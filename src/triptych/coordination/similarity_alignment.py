@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from triptych.arrays import check_choice, check_number, row_chunks
 from triptych.contracts.method import Data
 from triptych.coordination._contrastive import LARGEST_SCALE, Network, PairLoss
-from triptych.errors import DataError, ModalityError, ParameterError
+from triptych.errors import ModalityError, ParameterError
 from triptych.losses import similarity
 from triptych.losses.agreement import (
     POSITIVE,
@@ -26,7 +26,7 @@ from triptych.losses.agreement import (
 )
 from triptych.losses.contrastive import info_nce
 from triptych.losses.gather import gather
-from triptych.modalities import Kind, Modalities, as_modalities
+from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
 from triptych.similarity import KERNELS, Kernel
 from triptych.training.batches import Batch
@@ -370,7 +370,8 @@ class SimilarityAlignment(PairLoss):
         """g, or its logarithm where it is positive, of all with all, shape (q, n)."""
         self._check_fitted()
         (a, za), (b, zb) = (
-            self._one_side(where, X) for where, X in (("query", query), ("among", among))
+            (name, torch.from_numpy(np.asarray(codes, dtype=np.float64)[:, : self._tied]))
+            for name, codes in (self._side("query", query), self._side("among", among))
         )
         if self._name == BILINEAR:
             forms: Any = self.network_.forms
@@ -384,17 +385,6 @@ class SimilarityAlignment(PairLoss):
         tiles = [similarity_logits(kernel, za[part], zb) for part in row_chunks(len(za), step)]
         found: NDArray[np.float64] = torch.cat(tiles).numpy()
         return found
-
-    def _one_side(self, where: str, X: Data) -> tuple[str, Tensor]:
-        data = as_modalities(X)
-        if len(data.names) != 1:
-            raise ModalityError(f"{where}: expected one modality, got {list(data.names)}.")
-        name = data.names[0]
-        if not data.present[name].all():
-            row = int(np.flatnonzero(~data.present[name])[0])
-            raise DataError(f"{where}: row {row} of {name!r} is absent.")
-        codes = np.asarray(self.transform(data)[name], dtype=np.float64)
-        return name, torch.from_numpy(codes[:, : self._tied])
 
 
 def effective_rank(Z: NDArray[np.floating[Any]]) -> float:

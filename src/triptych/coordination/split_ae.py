@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from triptych.contracts.decoding import DecodingMethod
 from triptych.contracts.method import Capabilities, Coordination
 from triptych.coordination._rebuilding import CodedNetwork
 from triptych.errors import CapabilityError, ModalityError, ParameterError
-from triptych.modalities import Kind, Modalities, make_parts
+from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
 from triptych.training.batches import Batch
 from triptych.training.settings import Training
@@ -133,6 +132,4 @@ class SplitAE(DecodingMethod, Coordination):
             raise ModalityError(
                 f"SplitAE was fitted with sources {list(self.sources or ())}; got {X.names}."
             )
-        found = self._codes(X.select(*known), lambda batch: self._encode(self.network_, batch))
-        codes = {m: np.where(X.present[m][:, None], found[m], 0.0) for m in known}
-        return make_parts(codes, {m: X.present[m] for m in known})
+        return self._parts(X.select(*known), lambda batch: self._encode(self.network_, batch))

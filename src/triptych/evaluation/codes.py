@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.errors import CapabilityError, DataError
+from triptych.errors import CapabilityError, DataError, NotFittedError
 from triptych.evaluation.probes import as_codes
 from triptych.modalities import SHARED, Modalities
 
@@ -82,6 +82,12 @@ def usable_rows(model: Any, X: Modalities) -> NDArray[np.bool_]:
     masks = np.stack(list(X.present.values()))  # (m, n)
     rows = masks.any(axis=0) if model.capabilities.missing_at_transform else masks.all(axis=0)
     return np.asarray(rows)
+
+
+def check_is_fitted(model: Any) -> None:
+    """Raise :class:`NotFittedError` before ``fit``."""
+    if not hasattr(model, "names_in_"):
+        raise NotFittedError(f"this {type(model).__name__} is not fitted yet; call fit(X) first.")
 
 
 def alone(model: Any, X: Modalities, name: str) -> Codes:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from triptych.arrays import as_labels, check_number
 from triptych.dataset import Dataset
 from triptych.errors import CapabilityError, DataError, ModalityError, ParameterError, ShapeError
-from triptych.evaluation.codes import comparable
+from triptych.evaluation.codes import check_is_fitted, comparable
 from triptych.evaluation.retrieval import TIE
 from triptych.modalities import Modalities, as_modalities
 from triptych.neighbours import unit_rows
@@ -98,8 +98,11 @@ def zero_shot(
     References:
         Radford et al. 2021, arXiv:2103.00020, sec. 3.1.4 (ensembles of prompts).
     """
+    check_is_fitted(model)
     data = as_modalities(X)
     said = _templates(templates)
+    if not isinstance(depths, Sequence):
+        raise ParameterError(f"depths: expected a list of whole numbers, got {depths!r}.")
     for k in depths:
         check_number("depths", k, low=1, integer=True)
     text = _text_modality(model, text)
@@ -189,6 +192,8 @@ def class_codes(
 
 
 def _templates(templates: str | Sequence[str]) -> list[str]:
+    if not isinstance(templates, Sequence):
+        raise ParameterError(f"templates: expected texts with {{}} in them, got {templates!r}.")
     said = [templates] if isinstance(templates, str) else list(templates)
     if not said:
         raise ParameterError("templates: expected at least one, got none.")
@@ -255,13 +260,15 @@ def _classes(
 def _places(names: list[str], labels: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[np.intp]:
     """Place of each row's class among the classes, (n,)."""
     place = {name: i for i, name in enumerate(names)}
-    out = np.empty(len(labels), dtype=np.intp)
-    for i, label in enumerate(labels.tolist()):
-        found = place.get(str(label))
-        if found is None:
-            shown = names if len(names) <= 8 else [*names[:8], "..."]
-            raise DataError(f"y, row {int(rows[i])}: class {label!r} is not among {shown}.")
-        out[i] = found
+    found, first, which = np.unique(labels, return_index=True, return_inverse=True)
+    places = np.array([place.get(str(label), -1) for label in found.tolist()], dtype=np.intp)
+    if (places < 0).any():
+        row = int(first[places < 0].min())
+        shown = names if len(names) <= 8 else [*names[:8], "..."]
+        raise DataError(
+            f"y, row {int(rows[row])}: class {labels[row].item()!r} is not among {shown}."
+        )
+    out: NDArray[np.intp] = places[which.ravel()]
     return out
 
 

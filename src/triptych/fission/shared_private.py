@@ -16,7 +16,7 @@ from triptych.contracts.method import Capabilities, Fission
 from triptych.losses.contrastive import info_nce
 from triptych.losses.divergence import decorrelation
 from triptych.losses.gather import gather
-from triptych.modalities import SHARED, Kind, Modalities, make_parts
+from triptych.modalities import SHARED, Kind, Modalities
 from triptych.nn.parts import Parts
 from triptych.training.batches import Batch
 from triptych.training.settings import Training
@@ -219,7 +219,4 @@ class SharedPrivate(DecodingMethod, Fission):
             shared, private = self._split(self.network_, batch)
             return {SHARED: self._mean_shared(shared, batch), **private}
 
-        codes = self._codes(X, parts)
-        for name, mask in X.present.items():
-            codes[name][~mask] = 0
-        return make_parts({m: codes[m] for m in (SHARED, *X.names)}, X.present)
+        return self._parts(X, parts, (SHARED, *X.names))

@@ -10,7 +10,7 @@ from torch import Tensor
 from triptych.arrays import check_number
 from triptych.contracts.method import Capabilities, Fission
 from triptych.contracts.variational_cca import VariationalCCA
-from triptych.modalities import SHARED, Modalities, make_parts
+from triptych.modalities import SHARED, Modalities
 from triptych.training.batches import Batch
 from triptych.training.settings import Training
 
@@ -111,7 +111,4 @@ class VCCAPrivate(VariationalCCA, Fission):
             shared = self._posterior(self.network_, batch).centre
             return {SHARED: shared, **{m: mean for m, (mean, _) in private.items()}}
 
-        codes = self._codes(X, parts)
-        for name, mask in X.present.items():
-            codes[name][~mask] = 0
-        return make_parts({m: codes[m] for m in (SHARED, *X.names)}, X.present)
+        return self._parts(X, parts, (SHARED, *X.names))

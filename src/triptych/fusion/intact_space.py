@@ -23,6 +23,8 @@ LEAST = 1e-3
 LOUD = 1.5
 # A value further out than this, in spreads, has squares that leave the range of float64.
 FARTHEST = 1e100
+# How far c may lie from a typical row, as a factor: beyond, J is rounding.
+RANGE = 1e8
 DEFAULT_WIDTH = 50
 
 
@@ -43,7 +45,8 @@ class IntactSpace(Fusion):
     Args:
         n_components: Width d of the codes, at most the columns of all modalities together;
             ``None`` takes 50, or the columns if they are fewer.
-        c: Residual, in the unit of ``scaling``, from which influence falls; > 0. ``None`` takes
+        c: Residual, in the unit of ``scaling``, from which influence falls; from 1e-8 to 1e8 of a
+            typical row, beyond which J is rounding. ``None`` takes
             2.385 times the median residual, which falls while c is annealed from that of least
             squares; at least 0.001 of a typical row.
         map_penalty: C1 > 0.
@@ -175,6 +178,12 @@ class IntactSpace(Fusion):
         constant = spread <= 1e-14 * np.maximum(np.abs(values).max(axis=0), 1e-300)
         if constant.all():
             raise DataError(f"modality {name!r}: every column is constant, so nothing is learnt.")
+        largest = float(np.where(constant, 0.0, size).max())
+        if self.scaling == "none" and largest < 1 / FARTHEST:
+            raise DataError(
+                f"modality {name!r}: its values differ by {largest:.0e} at most, too little to "
+                "compute with; scale them, or take another scaling."
+            )
         if self.scaling == "columns":
             scale = np.where(constant, 1.0, spread)
         else:
@@ -201,7 +210,13 @@ class IntactSpace(Fusion):
         return values
 
     def _learn(self, Z: list[Array], present: NDArray[np.bool_], d: int) -> tuple[Maps, Loss]:
-        offset, floor = self.offset, LEAST * _typical(_lengths(Z)[present])
+        typical = _typical(_lengths(Z)[present])
+        if self.c is not None and not typical / RANGE <= self.c <= typical * RANGE:
+            raise ParameterError(
+                f"c: expected from {typical / RANGE:.3g} to {typical * RANGE:.3g}, as a typical "
+                f"row has length {typical:.3g}; got {self.c!r}."
+            )
+        offset, floor = self.offset, LEAST * typical
         maps, lengths = _start(Z, present, d)
         loss = self._loss(max(self.c or 0.0, floor, EFFICIENT * float(np.median(lengths))))
         x = infer(Z, present, maps, loss, max_iter=2)

@@ -222,15 +222,13 @@ class _Whitened:
         both, self.width = both.to(_widest(both)), d
         self.both = both - both.mean(0)
         covariance = self.both.T @ self.both / self.dof
-        variances = covariance.diagonal().tolist()
-        if not math.isfinite(sum(variances)):
+        if not math.isfinite(float(covariance.diagonal().sum())):
             for z, name in zip((za, zb), names, strict=True):
                 _island(z, name)
             raise TrainingError(f"{names[0]}, {names[1]}: the squares of the codes overflow.")
         self.cross = covariance[:d, d:]
-        covariance.diagonal().add_(ridge)
-        self.La = _factor(covariance[:d, :d], max(variances[:d]) + ridge, ridge, names[0])
-        self.Lb = _factor(covariance[d:, d:], max(variances[d:]) + ridge, ridge, names[1])
+        self.La = _cholesky(covariance[:d, :d], ridge, names[0])
+        self.Lb = _cholesky(covariance[d:, d:], ridge, names[1])
 
     def T(self) -> Tensor:
         """The matrix T, (d_a, d_b)."""
@@ -351,14 +349,12 @@ def _cholesky(covariance: Tensor, ridge: float, name: str) -> Tensor:
     matrix = covariance + ridge * torch.eye(
         len(covariance), dtype=covariance.dtype, device=covariance.device
     )
-    return _factor(matrix, float(matrix.detach().diagonal().max()), ridge, name)
-
-
-def _factor(matrix: Tensor, largest: float, ridge: float, name: str) -> Tensor:
-    """Lower factor of a covariance that has its ridge, ``largest`` its greatest variance."""
     factor, info = torch.linalg.cholesky_ex(matrix)
-    scale = math.sqrt(max(largest, torch.finfo(matrix.dtype).tiny))
-    if int(info) or not min(factor.detach().diagonal().tolist()) > scale * 1e-7:
+    # What a unit has beyond the units before it, as a share of its own size.
+    own = zip(
+        factor.detach().diagonal().tolist(), matrix.detach().diagonal().tolist(), strict=True
+    )
+    if int(info) or not all(left > 1e-7 * math.sqrt(size) for left, size in own):
         raise TrainingError(
             f"{name}: the covariance of the codes is singular (a constant unit, or units that "
             f"depend on one another, in {len(matrix)} units) and ridge is {ridge:g}. Raise ridge, "

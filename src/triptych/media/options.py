@@ -22,9 +22,9 @@ def picture_options(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         sides = word.lower().split("x")
         if word in COLOURS:
-            found["colour"] = word
+            _once(found, "colour", word)
         elif len(sides) <= 2 and all(side.isascii() and side.isdigit() for side in sides):
-            found["size"] = (int(sides[0]), int(sides[-1]))
+            _once(found, "size", (int(sides[0]), int(sides[-1])))
         else:
             raise ParameterError(
                 f"expected a picture's size such as '64x48' (width x height) or its colour, one "
@@ -43,17 +43,28 @@ def sound_options(words: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for word in words:
         if word.isascii() and word.isdigit():
-            found["rate"] = int(word)
+            _once(found, "rate", int(word))
             continue
-        with contextlib.suppress(ValueError):
-            if word.endswith("s"):
-                found["seconds"] = float(word[:-1])
-                continue
+        if (length := _seconds(word)) is not None:
+            _once(found, "seconds", length)
+            continue
         raise ParameterError(
             f"expected samples per second such as '8000', or a longest duration such as '2s'; "
             f"got {word!r}."
         )
     return found
+
+
+def _seconds(word: str) -> float | None:
+    with contextlib.suppress(ValueError):
+        return float(word[:-1]) if word.endswith("s") else None
+    return None
+
+
+def _once(found: dict[str, Any], name: str, value: Any) -> None:
+    if name in found:
+        raise ParameterError(f"{name}: said twice, {found[name]} and {value}.")
+    found[name] = value
 
 
 def of_kind(

@@ -66,8 +66,12 @@ class FileRows:
     ) -> None:
         if isinstance(paths, (str, bytes, os.PathLike)):
             raise ParameterError(f"paths: expected one for each row, got the path {paths!r}.")
+        for row, path in enumerate(paths):
+            if not isinstance(path, str | os.PathLike | None):
+                raise ParameterError(f"paths, row {row}: expected a path or None, got {path!r}.")
         self._paths = [None if path is None else os.fspath(path) for path in paths]
-        self._folder = "" if folder is None else os.fspath(folder)
+        # Whole, since files are read later, when the working folder may be another.
+        self._folder = os.path.abspath("" if folder is None else folder)
         self._origin = origin
         self._index = np.arange(len(self._paths))
         self._index[[path is None for path in self._paths]] = -1
@@ -211,15 +215,15 @@ class Pictures(FileRows):
         folder: str | os.PathLike[str] | None = None,
         origin: Origin | None = None,
     ) -> None:
-        sides = (size, size) if isinstance(size, int) else tuple(size)
+        sides = tuple(size) if isinstance(size, Sequence) else (size, size)
         if len(sides) != 2:
             raise ParameterError(f"size: expected a width and a height, got {size!r}.")
         for side in sides:
             check_number("size", side, low=1, high=LARGEST_SIDE, integer=True)
         check_choice("colour", colour, tuple(COLOURS))
-        self.size, self.colour = sides, colour
+        self.size, self.colour = (int(sides[0]), int(sides[1])), colour
         self.dtype = np.dtype(np.uint8)
-        self.sample_shape = (COLOURS[colour], sides[1], sides[0])
+        self.sample_shape = (COLOURS[colour], self.size[1], self.size[0])
         super().__init__(paths, folder=folder, origin=origin)
 
     def load(self) -> NDArray[np.uint8]:

@@ -140,8 +140,9 @@ def _setting(summary: Summary, data: Mapping[str, Any], ran: int) -> str:
     asked = len(summary.methods)
     who = f"{count(ran, 'method')} ran" if ran == asked else f"{ran} of {asked} methods ran"
     who = who[0].upper() + who[1:]
-    if summary.baselines:
-        who += f" beside {count(len(summary.baselines), 'baseline')}"
+    beside = sum(not row.failed for row in summary.baselines)
+    if beside:
+        who += f" beside {count(beside, 'baseline')}"
     what = f" on {summary.data_name}"
     rows, train, test = (finite(data.get(key)) for key in ("rows", "train", "test"))
     if rows is not None:

@@ -131,3 +131,84 @@ def test_what_cannot_be_used_is_named():
             small(**bad).fit(X)
     with pytest.raises(ParameterError, match="n_private"):
         small(VCCAPrivate, n_private=0).fit(X)
+
+
+def small_private(**kwargs):
+    return small(VCCAPrivate, **kwargs)
+
+
+def test_private_codes_hold_what_only_one_modality_has():
+    X, z, own = views(400)
+    new, z_new, own_new = views(seed=1)
+    model = small_private(n_private=1, noise=0.3, dropout=0.1).fit(X)
+    Z, Z_new = model.transform(X), model.transform(new)
+    assert model.parts_ == Z.names == ("shared", "a", "b")
+    assert r2(Z["shared"], z, Z_new["shared"], z_new) > 0.6
+    for i, m in enumerate("ab"):
+        told = r2(Z[m], own[:, [i]], Z_new[m], own_new[:, [i]])
+        assert told > 0.4
+        assert told > r2(Z["shared"], own[:, [i]], Z_new["shared"], own_new[:, [i]]) + 0.2
+
+
+def test_the_private_loss_has_a_divergence_for_each_code():
+    X, _, _ = views(60)
+    model = small_private(n_private=2, training=Training(epochs=1, device="cpu")).fit(X)
+    t = model.history_["train"]
+    parts = t["a"][0] + t["b"][0] + t["kl"][0] + t["kl:a"][0] + t["kl:b"][0]
+    assert t["loss"][0] == pytest.approx(parts, rel=1e-5)
+    model.set_params(beta=0.0).fit(X)
+    t = model.history_["train"]
+    assert t["loss"][0] == pytest.approx(t["a"][0] + t["b"][0], rel=1e-5)
+
+
+def test_likelihood_of_the_linear_model_with_private_codes():
+    # x_m = W_m [z, h_m] + b_m + noise, so all of x is normal.
+    X, _, _ = views(30)
+    model = small_private(depth=0, n_private=1, noise=0.8, dropout=0.0).fit(X)
+    C, b, x, volume = np.zeros((11, 11)), [], [], 0.0
+    blocks = {"a": slice(0, 6), "b": slice(6, 11)}
+    W = {}
+    for m, at in blocks.items():
+        line = model.network_.decoders[m].decoder.layers.layers[0]
+        W[m] = line.weight.detach().numpy().astype(float)
+        b.append(line.bias.detach().numpy())
+        reader = model.inputs_[m]
+        x.append((X[m] - reader.mean) / reader.scale)
+        volume += np.log(reader.scale.astype(float)).sum()
+        C[at, at] += W[m][:, 2:] @ W[m][:, 2:].T
+    shared = np.concatenate([W[m][:, :2] for m in blocks])
+    C += shared @ shared.T + 0.64 * np.eye(11)
+    away = np.concatenate(x, 1) - np.concatenate(b)
+    wanted = -0.5 * np.einsum("np,pq,nq->n", away, np.linalg.inv(C), away)
+    wanted -= 0.5 * np.linalg.slogdet(2 * np.pi * C)[1] + volume
+    found = model.log_likelihood(X, n_samples=3000)
+    # Weights of 3,000 codes vary by some per cent, more in rows far out.
+    assert np.abs(found - wanted).mean() < 0.3
+
+
+@pytest.mark.parametrize("make", [small, small_private])
+def test_rows_without_a_source_weigh_nothing_in_losses_and_are_not_coded(make):
+    X, _, _ = views(40)
+    gaps = Modalities(X, present={"a": np.arange(40) % 3 != 0})
+    quick = Training(epochs=2, batch_size=8, validation_share=0.25, device="cpu")
+    model = make(sources=["a"], training=quick).fit(gaps)
+    assert np.isfinite(model.history_["valid"]["loss"]).all()
+    assert np.isfinite(model.score(gaps))
+    for ask in (model.transform, model.reconstruct, model.log_likelihood):
+        with pytest.raises(CapabilityError, match=r"reads its code from \['a'\]; row 0 has none"):
+            ask(gaps)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"sources": 3}, "sources: expected names"),
+        ({"sources": "a"}, "sources: expected names"),
+        ({"weights": None}, "weights: expected"),
+        ({"weights": [1, 2]}, "weights: expected"),
+        ({"likelihoods": "gaussian"}, "likelihoods: expected a dict"),
+    ],
+)
+def test_parameters_of_the_wrong_type_are_named(wrong, words):
+    with pytest.raises(ParameterError, match=words):
+        small(**wrong).fit(views(20)[0])
