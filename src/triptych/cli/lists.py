@@ -80,6 +80,7 @@ def _abilities(able: Mapping[str, Any]) -> Iterator[str]:
     told = {
         "one_modality_at_transform": "transforms one modality alone",
         "needs_labels": "needs labels",
+        "uses_labels": "learns from labels too",
         "reconstructs": "reconstructs",
         "predicts": "predicts",
         "streams": "streams",

@@ -85,7 +85,8 @@ def fit(
     model.set_params(**parse_settings(settings))
     train, valid = _rows(dataset, split)
     y = None
-    if model.capabilities.needs_labels:
+    able = model.capabilities
+    if able.needs_labels or (able.uses_labels and label):
         from triptych.evaluation.columns import choose_label
 
         chosen = choose_label(train, label[0] if label else None)

@@ -190,6 +190,9 @@ class DeepMethod(Method):
             digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
             digest.update(np.ascontiguousarray(values.numpy()).data)
             digest.update(np.ascontiguousarray(rows.present[name].numpy()).data)
+        if rows.y is not None:
+            digest.update(f"y {tuple(rows.y.shape)} {rows.y.dtype}".encode())
+            digest.update(np.ascontiguousarray(rows.y.numpy()).data)
         for name, lazy in rows.lazy.items():
             digest.update(f"{name} {lazy.kind(name)} {len(lazy)}".encode())
             values = lazy[name]

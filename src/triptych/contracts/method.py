@@ -55,8 +55,9 @@ class Capabilities:
         missing_at_transform: Whether rows may lack a modality in ``transform``.
         one_modality_at_transform: Whether ``transform`` takes one modality alone.
         needs_labels: Whether ``fit`` needs ``y``.
+        uses_labels: Whether ``fit`` learns from ``y`` too where it is given.
         reconstructs: Whether it has ``reconstruct``.
-        predicts: Whether it has ``predict``.
+        predicts: Whether it has ``predict``, where it was fitted with ``y``.
         streams: Whether it learns from data larger than memory in one pass.
         distributes: Whether ``fit`` runs on several processes.
     """
@@ -68,6 +69,7 @@ class Capabilities:
     missing_at_transform: bool = False
     one_modality_at_transform: bool = False
     needs_labels: bool = False
+    uses_labels: bool = False
     reconstructs: bool = False
     predicts: bool = False
     streams: bool = False

@@ -1,0 +1,87 @@
+"""Deep methods that learn from labels: classes, several labels a row, or numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, r2_score
+from torch import Tensor
+
+from triptych.contracts.deep import DeepMethod
+from triptych.contracts.method import Data
+from triptych.errors import CapabilityError
+from triptych.modalities import Modalities
+from triptych.nn.targets import Target, learn_target
+from triptych.training.batches import Batch
+
+
+class SupervisedMethod(DeepMethod):
+    """Base of deep methods that learn from ``y``; stands before the panel's base.
+
+    A method writes ``_outputs`` and adds ``_task_loss`` to its terms under the name ``"task"``;
+    its constructor stores ``task``. Where labels are optional (``uses_labels``), ``target_`` is
+    ``None`` after a fit without them.
+    """
+
+    task: str
+    target_: Target | None
+
+    def _outputs(self, network: Any, batch: Batch) -> Tensor:
+        """Logits or scaled numbers, (b, target's width)."""
+        raise NotImplementedError
+
+    def _task_loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Mean loss of the labels of a batch."""
+        assert self.target_ is not None and batch.y is not None
+        return self.target_.loss(outputs, batch.y)
+
+    def _fit(self, X: Modalities, y: NDArray[Any] | None, validation: Any) -> None:
+        self.target_ = None if y is None else learn_target(y, self.task)
+        super()._fit(X, y, validation)
+
+    def _targets(self, y: NDArray[Any] | None) -> NDArray[Any] | None:
+        return None if y is None or self.target_ is None else self.target_.numbers(y)
+
+    def _asked(self) -> Target:
+        if self.target_ is None:
+            raise CapabilityError(
+                f"this {type(self).__name__} was fitted without labels; it predicts none."
+            )
+        return self.target_
+
+    def _read(self, X: Modalities) -> NDArray[np.float32]:
+        """Outputs of all rows, (n, width)."""
+        self._asked()
+        return self._codes(X, lambda batch: {"outputs": self._outputs(self.network_, batch)})[
+            "outputs"
+        ]
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Classes, sorted, (k,); the order of ``predict_proba``'s columns."""
+        self._check_fitted()
+        return self._asked().classes
+
+    def _predict(self, X: Modalities) -> NDArray[Any]:
+        return self._asked().labels(self._read(X))
+
+    def predict_proba(self, X: Data) -> NDArray[np.float64]:
+        """Probabilities (n, k) of the classes in the order of ``classes_``, or of each label.
+
+        Raises:
+            CapabilityError: The method was fitted without labels.
+            ParameterError: It learnt numbers, which have no probabilities.
+        """
+        self._check_fitted()
+        return self._asked().probabilities(self._read(self._gate_transform(X)))
+
+    def _score(self, X: Modalities, y: NDArray[Any] | None) -> float:
+        """Accuracy for classes (of all labels of a row for several); R² for numbers."""
+        if y is None or self.target_ is None:
+            return super()._score(X, y)
+        found = self._predict(X)
+        if self.target_.task == "regression":
+            return float(r2_score(y, found))
+        return float(accuracy_score(y, found))

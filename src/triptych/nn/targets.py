@@ -1,0 +1,171 @@
+"""From labels to numbers that a network learns, and from its outputs back to labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from triptych.errors import DataError, ParameterError, ShapeError
+from triptych.values import register
+
+TASKS = ("classification", "multilabel", "regression")
+
+
+@register
+@dataclass(frozen=True)
+class Target:
+    """What there is to predict.
+
+    Args:
+        task: One of ``"classification"`` (one class per row), ``"multilabel"`` (any number of k
+            labels per row) and ``"regression"`` (k numbers per row).
+        classes: Classes, sorted, shape (k,); the labels' numbers 0 to k - 1 for several labels;
+            empty for numbers.
+        mean: Training mean of numbers, shape (k,); empty for classes.
+        scale: Training spread of numbers, shape (k,), > 0; empty for classes.
+        flat: Whether labels come as (n,) and not as (n, k).
+    """
+
+    task: str
+    classes: NDArray[Any]
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    flat: bool = True
+
+    @property
+    def width(self) -> int:
+        """How many outputs a network needs."""
+        return len(self.mean) if self.task == "regression" else len(self.classes)
+
+    def numbers(self, y: NDArray[Any], name: str = "y") -> NDArray[Any]:
+        """Labels as numbers: class indices (n,), zeros and ones (n, k), or scaled numbers (n, k).
+
+        Raises:
+            DataError: A class that no training row has, or no number where one is needed.
+        """
+        if self.task == "classification":
+            at = self.positions(y)
+            if (at < 0).any():
+                row = int(np.flatnonzero(at < 0)[0])
+                raise DataError(
+                    f"{name}: row {row} has the class {y[row]!r}, which no training row has."
+                )
+            return at
+        if (y.ndim == 1) != self.flat or (y.ndim == 2 and y.shape[1] != self.width):
+            form = "(n,)" if self.flat else f"(n, {self.width})"
+            raise ShapeError(f"{name}: expected shape {form} as in training, got {y.shape}.")
+        if self.task == "multilabel":
+            return _binary(y, name).astype(np.float32)
+        values = _numeric(y, name).reshape(len(y), -1)
+        return ((values - self.mean) / self.scale).astype(np.float32)
+
+    def positions(self, y: NDArray[Any]) -> NDArray[np.int64]:
+        """Where each label stands among the classes, (n,); -1 if it is none of them."""
+        if y.ndim != 1:
+            raise ShapeError(f"y: expected one class per row, got shape {y.shape}.")
+        known = {value: i for i, value in enumerate(self.classes.tolist())}
+        return np.array([known.get(value, -1) for value in y.tolist()], dtype=np.int64)
+
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Mean loss over rows: cross-entropy, binary cross-entropy, or squared error.
+
+        Args:
+            outputs: Of the network, (b, width).
+            y: As :meth:`numbers` gives them.
+        """
+        if self.task == "classification":
+            return F.cross_entropy(outputs, y)
+        if self.task == "multilabel":
+            return F.binary_cross_entropy_with_logits(outputs, y)
+        return F.mse_loss(outputs, y)
+
+    def labels(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """Labels in the user's own values, (n,) or (n, k), from outputs (n, width)."""
+        if self.task == "classification":
+            return np.asarray(self.classes[outputs.argmax(axis=1)])
+        if self.task == "multilabel":
+            return (outputs > 0).astype(np.int64)
+        values = outputs * self.scale + self.mean
+        return np.asarray(values[:, 0] if self.flat else values)
+
+    def probabilities(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
+        """Probabilities (n, width) of the classes, or of each label.
+
+        Raises:
+            ParameterError: Numbers are predicted, which have none.
+        """
+        if self.task == "regression":
+            raise ParameterError("predict_proba: numbers were learnt, which have no classes.")
+        values = torch.from_numpy(np.asarray(outputs, dtype=np.float64))
+        if self.task == "multilabel":
+            return np.asarray(torch.sigmoid(values).numpy())
+        return np.asarray(torch.softmax(values, dim=1).numpy())
+
+
+def learn_target(y: NDArray[Any], task: str = "auto") -> Target:
+    """What labels ask for.
+
+    Args:
+        y: Labels (n,) or (n, k), checked before.
+        task: One of ``TASKS``, or ``"auto"``: floating numbers are regression, a table of zeros
+            and ones (n, k) is multilabel, all else classification.
+
+    Raises:
+        DataError: One class or one value only, or labels that do not fit the task.
+        ParameterError: A task that there is not.
+    """
+    if task not in (*TASKS, "auto"):
+        raise ParameterError(f"task: expected one of {('auto', *TASKS)}, got {task!r}.")
+    if task == "auto":
+        task = (
+            "regression"
+            if y.dtype.kind == "f"
+            else "multilabel"
+            if y.ndim == 2
+            else "classification"
+        )
+    none = np.empty(0)
+    if task == "classification":
+        if y.ndim != 1:
+            raise ShapeError(f"y: expected one class per row (n,), got shape {y.shape}.")
+        if y.dtype.kind == "f" and (y != np.round(y)).any():
+            row = int(np.flatnonzero(y != np.round(y))[0])
+            raise DataError(f"y: expected classes, got the number {y[row]} at row {row}.")
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise DataError(f"y: expected at least 2 classes, got only {classes[0]!r}.")
+        return Target(task, classes, none, none)
+    if task == "multilabel":
+        if y.ndim != 2:
+            raise ShapeError(f"y: expected zeros and ones (n, k), got shape {y.shape}.")
+        _binary(y, "y")
+        return Target(task, np.arange(y.shape[1]), none, none, flat=False)
+    values = _numeric(y, "y").reshape(len(y), -1)
+    spread = values.std(axis=0)
+    dead = np.flatnonzero(spread <= 1e-12 * np.maximum(np.abs(values).max(axis=0), 1e-300))
+    if len(dead):
+        raise DataError(f"y: column {dead[0]} has the same value in all {len(y)} rows.")
+    return Target(task, none, values.mean(axis=0), spread, flat=y.ndim == 1)
+
+
+def _binary(y: NDArray[Any], name: str) -> NDArray[Any]:
+    wrong = np.argwhere((y != 0) & (y != 1))
+    if len(wrong):
+        row, column = wrong[0]
+        raise DataError(
+            f"{name}: expected zeros and ones, got {y[row, column]!r} at row {row}, column "
+            f"{column}."
+        )
+    return y
+
+
+def _numeric(y: NDArray[Any], name: str) -> NDArray[np.float64]:
+    if y.dtype.kind not in "fiub":
+        raise DataError(f"{name}: expected numbers for regression, got {y.dtype}.")
+    return y.astype(np.float64)
