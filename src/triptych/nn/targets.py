@@ -54,7 +54,7 @@ class Target:
             if (at < 0).any():
                 row = int(np.flatnonzero(at < 0)[0])
                 raise DataError(
-                    f"{name}: row {row} has the class {y[row]!r}, which no training row has."
+                    f"{name}: row {row} has the class {y.tolist()[row]!r}, which no training row has."
                 )
             return at
         if (y.ndim == 1) != self.flat or (y.ndim == 2 and y.shape[1] != self.width):
@@ -136,10 +136,10 @@ def learn_target(y: NDArray[Any], task: str = "auto") -> Target:
             raise ShapeError(f"y: expected one class per row (n,), got shape {y.shape}.")
         if y.dtype.kind == "f" and (y != np.round(y)).any():
             row = int(np.flatnonzero(y != np.round(y))[0])
-            raise DataError(f"y: expected classes, got the number {y[row]} at row {row}.")
+            raise DataError(f"y: expected classes, got the number {float(y[row])} at row {row}.")
         classes = np.unique(y)
         if len(classes) < 2:
-            raise DataError(f"y: expected at least 2 classes, got only {classes[0]!r}.")
+            raise DataError(f"y: expected at least 2 classes, got only {classes.tolist()[0]!r}.")
         return Target(task, classes, none, none)
     if task == "multilabel":
         if y.ndim != 2:
@@ -159,7 +159,7 @@ def _binary(y: NDArray[Any], name: str) -> NDArray[Any]:
     if len(wrong):
         row, column = wrong[0]
         raise DataError(
-            f"{name}: expected zeros and ones, got {y[row, column]!r} at row {row}, column "
+            f"{name}: expected zeros and ones, got {y.tolist()[row][column]!r} at row {row}, column "
             f"{column}."
         )
     return y
