@@ -397,3 +397,10 @@ def test_methods_that_do_not_take_the_data_say_so(tmp_path):
     assert err.splitlines()[-1].startswith(f"error: no method could be judged: {why}")
     _, err = run("compare", one, *words, "GCCA", code=1)
     assert err == ("error: nothing to compare: GCCA needs at least 2 modalities; got ['a'].\n")
+
+
+def test_a_report_is_not_put_where_a_file_is(tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    _, said = run("compare", "glyphs", "--quick", "-o", tmp_path / "taken", code=1)
+    assert "a file of that name is in the way" in said
+    assert (tmp_path / "taken").read_text() == "mine"

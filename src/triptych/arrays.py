@@ -101,8 +101,9 @@ def refuse_not_finite(name: str, value: Any, row: int, rest: tuple[int, ...]) ->
     what = "NaN" if np.isnan(value) else "infinity"
     where = f"column {rest[0]}" if len(rest) == 1 else f"position {rest}"
     raise DataError(
-        f"modality {name!r}: expected finite numbers, got {what} at row {row}, {where}. Mark an "
-        "absent row with present={...}; Modalities.from_nan turns all-NaN rows into absence."
+        f"modality {name!r}: expected finite numbers, got {what} at row {row}, {where}. Mark "
+        "absent rows: present={...} in Python, '<name>__present' in a file; Modalities.from_nan "
+        "turns all-NaN rows into absence."
     )
 
 

@@ -118,6 +118,16 @@ def test_summary_leaves_the_record_as_it_was(comparison):
     assert repr(comparison) == repr(before)
 
 
+def test_one_reason_for_several_methods_is_said_once():
+    record = tiny({"a": (1.0, 0.0), "b": (0.5, 0.0), "c": (0.2, 0.0)})
+    for row in record["rows"][:2]:
+        row |= {"status": "failed", "why": "DataError: row 3 is broken"}
+    notes = text_table(summarise(record)).notes
+    said = [note for note in notes if "row 3 is broken" in note]
+    first, second = (row["name"] for row in record["rows"][:2])
+    assert said == [f"{first}, {second} failed: DataError: row 3 is broken"]
+
+
 def test_all_failed_and_nothing_at_all():
     record = tiny({"a": (1.0, 0.0)})
     record["rows"][0] |= {"status": "failed", "why": None}

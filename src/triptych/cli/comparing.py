@@ -96,6 +96,8 @@ def compare(
     from triptych.comparison import write_text
     from triptych.report import render, summarise
 
+    if output.exists() and not output.is_dir():
+        raise FileError(f"cannot write {output}: a file of that name is in the way.")
     if quick and data == "glyphs" and faces is None:
         faces = QUICK_FACES
     dataset = read_data(data, modality, label, faces)

@@ -41,9 +41,11 @@ def methods(as_json: AsJson = False, debug: Debug = False) -> None:
     for panel, entries in groupby(found, key=lambda entry: str(entry["panel"])):
         out.print(Text(f"{panel}: {_PANELS.get(panel, '')}"))
         for entry in entries:
-            out.print(Padding(Text(f"{entry['name']}: {entry['about']}"), (0, 0, 0, 2)))
+            out.print(
+                Padding(Text(f"{entry['name']}: {entry['about']}"), (0, 0, 0, 2), expand=False)
+            )
             able = Text("; ".join(_abilities(entry["capabilities"])), style="dim")
-            out.print(Padding(able, (0, 0, 0, 6)))
+            out.print(Padding(able, (0, 0, 0, 6), expand=False))
 
 
 @guarded

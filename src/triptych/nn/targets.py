@@ -54,7 +54,8 @@ class Target:
             if (at < 0).any():
                 row = int(np.flatnonzero(at < 0)[0])
                 raise DataError(
-                    f"{name}: row {row} has the class {y.tolist()[row]!r}, which no training row has."
+                    f"{name}: row {row} has the class {y.tolist()[row]!r}, which no training row "
+                    "has."
                 )
             return at
         if (y.ndim == 1) != self.flat or (y.ndim == 2 and y.shape[1] != self.width):
@@ -159,8 +160,8 @@ def _binary(y: NDArray[Any], name: str) -> NDArray[Any]:
     if len(wrong):
         row, column = wrong[0]
         raise DataError(
-            f"{name}: expected zeros and ones, got {y.tolist()[row][column]!r} at row {row}, column "
-            f"{column}."
+            f"{name}: expected zeros and ones, got {y.tolist()[row][column]!r} at row {row}, "
+            f"column {column}."
         )
     return y
 

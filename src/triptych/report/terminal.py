@@ -51,7 +51,11 @@ def text_table(summary: Summary, group: str | None = None) -> TextTable:
     used = {row.cells[i].mark for row in summary.rows for i in kept}
     notes = [f"{MARKS[mark]} {meaning}" for mark, meaning in LEGEND if mark in used]
     notes += [f"[{numbers[n]}] {summary.notes[n - 1]}" for n in cited]
-    notes += [f"{row.name} {row.verdict}: {row.why}" for row in summary.rows if row.failed]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in summary.rows:
+        if row.failed:
+            reasons.setdefault((row.verdict, row.why), []).append(row.name)
+    notes += [f"{', '.join(names)} {verdict}: {why}" for (verdict, why), names in reasons.items()]
     return TextTable(tuple(header), tuple(rows), tuple(notes))
 
 

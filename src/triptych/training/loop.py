@@ -142,8 +142,9 @@ def train(
     """
     if settings.patience is not None and valid is None:
         raise ParameterError(
-            "training__patience watches the validation loss: give fit(..., validation=X_valid) or "
-            "Training(validation_share=0.1)."
+            "training__patience watches the validation loss: set training__validation_share, or "
+            "give rows to watch (fit(..., validation=X_valid); on the command line, a split with "
+            "a part 'valid')."
         )
     with torch_scope(derive(seed, "training")), _interruptible() as interrupted:
         fit = None
