@@ -116,7 +116,7 @@ def _query(points: Floats, wanted: list[int], queries: Floats | None) -> tuple[F
 def _query_of_many_columns(
     points: Floats, wanted: list[int], queries: Floats | None
 ) -> tuple[Floats, Ints]:
-    tree = _tree_of_many_columns()(points, metric="chebyshev", leaf_size=20)
+    tree = _tree_of_many_columns()(points, metric="chebyshev", leaf_size=10)
     order = _leaves(tree)
     asked = points[order] if queries is None else queries
 
@@ -128,9 +128,10 @@ def _query_of_many_columns(
         at = np.array(wanted) - 1
         return near[:, at], rows[:, at]
 
-    share = -(-len(asked) // (n_threads() if len(points) * points.shape[1] >= SERIAL else 1))
+    work = len(asked) * points.shape[1] ** 2 // 8
+    share = -(-len(asked) // (n_threads() if work >= SERIAL else 1))
     calls = [lambda part=part: some(part) for part in row_chunks(len(asked), share)]
-    found = both(*calls, n=len(points) * points.shape[1])
+    found = both(*calls, n=work)
     near = np.concatenate([part[0] for part in found])
     rows = np.concatenate([part[1] for part in found])
     if queries is not None:
@@ -220,7 +221,9 @@ def counts_within_neighbours(x: Floats, y: Floats, k: int) -> tuple[Floats, Ints
     n = len(x)
     if n * n > SMALL or x.shape[1] + y.shape[1] == 2:
         distances, popularity = kth_distances_and_popularity(np.hstack([x, y]), k)
-        nx, ny = both(lambda: counts(x, distances), lambda: counts(y, distances), n=n * x.shape[1])
+        # A row's part of a tree grows with the columns too.
+        work = n * x.shape[1] * y.shape[1] // 2
+        nx, ny = both(lambda: counts(x, distances), lambda: counts(y, distances), n=work)
         return distances, popularity, nx, ny
     distances, popularity = np.empty(n), np.full(n, -1)
     nx, ny = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
