@@ -111,3 +111,14 @@ def test_lengths_beyond_the_range_of_squares(size):
         found, told = nearest(query, among, 3)
         np.testing.assert_array_equal(found, rows)
         np.testing.assert_allclose(told, cosines, rtol=1e-12)  # rounding of float64
+
+
+def test_one_query_is_answered_as_among_many():
+    rng = np.random.default_rng(4)
+    among = np.repeat(rng.normal(size=(60, 6)), 3, axis=0).astype(np.float32)  # ties
+    queries = rng.normal(size=(7, 6))
+    rows, cosines = nearest(queries, among, 8)
+    for i, query in enumerate(queries):
+        row, cosine = nearest(query[None], among, 8)
+        assert row[0].tolist() == rows[i].tolist()
+        assert cosine[0].tolist() == cosines[i].tolist()

@@ -106,6 +106,8 @@ class Searchable:
             Indices and cosines, each (q, k), best first.
         """
         q = unit_rows(query)
+        if len(q) == 1 and len(self.codes) <= PRODUCTS:
+            return self._nearest_to_one(q, k)
         indices = np.empty((len(q), k), dtype=np.intp)
         cosines = np.empty((len(q), k))
         for part in _parts(len(q), QUERIES):
@@ -125,6 +127,19 @@ class Searchable:
             pool.take(scores, start)
             start = stop
         return pool.best()
+
+    def _nearest_to_one(
+        self, q: NDArray[np.float64], k: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """The same for one query, whose products are few enough to be held."""
+        scores = (q.astype(np.float32) @ self.single.T)[0]
+        scores *= self.factor
+        last = len(scores) - k
+        kth = np.partition(scores, last)[last]
+        near = np.flatnonzero(scores >= kth - 2 * _slack(q.shape[1]))
+        exact = self.cosines(q, np.zeros(len(near), dtype=np.intp), near)
+        order = np.argsort(-exact, kind="stable")[:k]
+        return near[None, order], exact[None, order]
 
     def ranked(
         self, query: NDArray[np.floating], candidates: NDArray[np.intp], k: int
@@ -167,9 +182,7 @@ class _Pool:
 
     def __init__(self, rows: Searchable, q: NDArray[np.float64], k: int) -> None:
         self.rows, self.q, self.k = rows, q, k
-        d = q.shape[1]
-        # d products and sums, and four roundings of their factors (Higham 2002, section 3.1).
-        self.slack = np.float32(1.01 * (d + 4) * UNIT)
+        self.slack = _slack(q.shape[1])
         self.least = np.full(len(q), -np.inf, dtype=np.float32)
         self.i = np.empty(0, dtype=np.intp)  # query
         self.j = np.empty(0, dtype=np.intp)  # row
@@ -241,6 +254,12 @@ class _Pool:
             self._thin()
         cosines = self._settle()
         return self.j.reshape(-1, self.k), cosines.reshape(-1, self.k)
+
+
+def _slack(d: int) -> np.float32:
+    """How far a product of d float32 numbers may be from the cosine."""
+    # d products and sums, and four roundings of their factors (Higham 2002, section 3.1).
+    return np.float32(1.01 * (d + 4) * UNIT)
 
 
 def _parts(n: int, size: int) -> list[slice]:
