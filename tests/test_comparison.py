@@ -11,7 +11,7 @@ import pytest
 import sklearn.linear_model  # noqa: F401  its import draws from Python's global generator
 
 from triptych.comparison import compare, divided
-from triptych.comparison.extras import gather, item
+from triptych.comparison.extras import STEPS, gather, item
 from triptych.contracts.method import Capabilities, Coordination, Fusion
 from triptych.coordination import CCA, GCCA, MCCA, KernelCCA, ProbabilisticCCA
 from triptych.dataset import Dataset
@@ -455,3 +455,26 @@ def test_a_null_that_fails_does_not_cost_the_run():
     assert row["status"] == "ok"
     assert "null" not in row["extras"]
     assert any("no null to show: RuntimeError" in warning for warning in row["warnings"])
+
+
+def test_a_traversal_moves_one_dimension_at_a_time():
+
+    from triptych.fusion import IntactSpace
+
+    rng = np.random.default_rng(0)
+    latent = rng.normal(size=(60, 2)) * [3.0, 1.0]
+    X = Modalities({m: latent @ rng.normal(size=(2, 5)) for m in ("a", "b")})
+    model = IntactSpace(2).fit(X)
+    shown = gather(model, Dataset(X), {}, None)[0]["traversals"]
+    assert [one["modality"] for one in shown] == ["a", "b"]
+    spread = model.transform(X).std(axis=0)
+    for one in shown:
+        assert [line["dimension"] for line in one["lines"]] == list(np.argsort(-spread))
+        for line in one["lines"]:
+            moved = np.array([i["values"] for i in line["items"]])
+            # The map is linear, so equal steps of the code are equal steps of the modality.
+            along = model.maps_[one["modality"]][:, line["dimension"]]
+            along = along * spread[line["dimension"]] * model.spreads_[one["modality"]]
+            np.testing.assert_allclose(
+                moved - moved[2], np.outer(STEPS, along), atol=2e-3 * np.abs(moved).max()
+            )  # items keep four digits

@@ -104,6 +104,23 @@ def retrieval(right=0.6, seed=0):
     ]
 
 
+def traversals():
+    chosen = list(NAMES)[:5]
+    steps = [-2.0, -1.0, 0.0, 1.0, 2.0]
+    return [
+        {
+            "modality": "image",
+            "steps": steps,
+            "lines": [{"dimension": d, "items": [picture(c) for c in chosen]} for d in (3, 0)],
+        },
+        {
+            "modality": "text",
+            "steps": steps,
+            "lines": [{"dimension": 3, "items": [text(NAMES[c]) for c in chosen]}],
+        },
+    ]
+
+
 def reconstructions():
     chosen = list(NAMES)[:5]
     return [
@@ -225,6 +242,7 @@ def make_comparison():
             {
                 "history": history(["loss", "image", "text"]),
                 "reconstructions": reconstructions(),
+                "traversals": traversals(),
                 "map": code_map(3),
                 "missing": missing(0.947, 0.08),
             },

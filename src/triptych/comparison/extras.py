@@ -31,6 +31,8 @@ FOUND = 5
 POINTS = 600
 CORRELATIONS = 100
 VALUES = 96
+# Dimensions of a code that are moved, and by how many standard deviations.
+MOVED, STEPS = 4, (-2.0, -1.0, 0.0, 1.0, 2.0)
 PERMUTATIONS = 99
 LEVEL = 0.95
 # Components and rows of a permutation test that takes seconds: with many columns each of the
@@ -73,6 +75,7 @@ def gather(
         "null": lambda: {} if train is None else _null(model, train),
         "retrieval": lambda: _retrievals(model, data),
         "reconstructions": lambda: _reconstructions(model, data.X),
+        "traversals": lambda: _traversals(model, data.X),
         "map": lambda: _map(model, data, label),
         "missing": lambda: _missing(values),
         "kept": lambda: _kept(model, data, label),
@@ -264,6 +267,33 @@ def _reconstructions(model: Any, X: Modalities) -> list[dict[str, Any]]:
                     ],
                 }
             )
+    return out
+
+
+def _traversals(model: Any, X: Modalities) -> list[dict[str, Any]]:
+    """What a fusion code stands for when its most varied dimensions move, one at a time."""
+    if model.panel != "fusion" or not model.capabilities.reconstructs:
+        return []
+    rows = _draw(np.flatnonzero(usable_rows(model, X)), POINTS, "traversals")
+    if len(rows) < 3:
+        return []
+    Z = np.asarray(model.transform(X[rows]), dtype=np.float64)
+    spread = Z.std(axis=0)
+    moved = np.argsort(-spread, kind="stable")[:MOVED]
+    centre = Z[np.square((Z - Z.mean(axis=0)) / np.maximum(spread, 1e-12)).sum(axis=1).argmin()]
+    codes = np.repeat(centre[None], len(moved) * len(STEPS), axis=0)
+    for i, dimension in enumerate(moved):
+        at = slice(i * len(STEPS), (i + 1) * len(STEPS))
+        codes[at, dimension] += np.asarray(STEPS) * spread[dimension]
+    made = model.decode(codes)
+    out = []
+    for name in made.names:
+        items = _items(made, name, np.arange(len(codes)), X if name in X else None)
+        lines = [
+            {"dimension": int(d), "items": items[i * len(STEPS) : (i + 1) * len(STEPS)]}
+            for i, d in enumerate(moved)
+        ]
+        out.append({"modality": name, "steps": list(STEPS), "lines": lines})
     return out
 
 

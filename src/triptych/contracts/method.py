@@ -386,6 +386,34 @@ class Fusion(Method):
 
     panel: ClassVar[str] = "fusion"
 
+    def decode(self, Z: ArrayLike) -> Modalities:
+        """Every fitted modality, from codes; ``decode(transform(X))`` is ``reconstruct(X)``.
+
+        Args:
+            Z: Codes (n, d), those of ``transform`` or others between and beyond them.
+
+        Raises:
+            CapabilityError: The method has no decoders.
+            ShapeError: Codes of another width.
+            DataError: Codes that are not finite.
+        """
+        self._check_fitted()
+        if not self.capabilities.reconstructs:
+            raise CapabilityError(f"{type(self).__name__} has no decoders; it cannot decode.")
+        codes, width = np.asarray(Z, dtype=np.float64), self._code_width()
+        if codes.ndim != 2 or not len(codes) or codes.shape[1] != width:
+            raise ShapeError(f"Z: expected codes (n, {width}), got shape {codes.shape}.")
+        if not np.isfinite(codes).all():
+            row, column = np.argwhere(~np.isfinite(codes))[0]
+            raise DataError(f"Z: expected finite codes, got {codes[row, column]} at row {row}.")
+        return self._decode(codes)
+
+    def _code_width(self) -> int:
+        return int(self.get_params(deep=False)["n_components"])
+
+    def _decode(self, codes: NDArray[np.float64]) -> Modalities:
+        raise CapabilityError(f"{type(self).__name__} does not define _decode.")
+
 
 class Coordination(Method):
     """Methods whose ``transform`` gives one code per modality, Modalities of (n, d_m)."""

@@ -269,7 +269,13 @@ class IntactSpace(Fusion):
         return infer(Z, present, maps, self._loss(self.c_))
 
     def _reconstruct(self, X: Modalities) -> Modalities:
-        codes, out = self._transform(X), {}
+        return self._decode(self._transform(X))
+
+    def _code_width(self) -> int:
+        return int(next(iter(self.maps_.values())).shape[1])
+
+    def _decode(self, codes: Array) -> Modalities:
+        out = {}
         for name in self.names_in_:
             scaled = codes @ self.maps_[name].T + self.offsets_[name]
             flat = scaled * self.spreads_[name] + self.centres_[name]

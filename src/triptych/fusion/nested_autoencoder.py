@@ -293,7 +293,9 @@ class NestedAutoencoder(DecodingMethod, Fusion):
         return self._codes(X, lambda b: {"code": self._inferred(self.network_, b)})["code"]
 
     def _decoder_codes(self, network: Any, batch: Batch) -> Mapping[str, Tensor]:
-        code = self._inferred(network, batch)
+        return self._read_by_decoders(network, self._inferred(network, batch))
+
+    def _read_by_decoders(self, network: Any, code: Tensor) -> Mapping[str, Tensor]:
         return {m: network.degraded(m, code) for m in self.names_in_}
 
 

@@ -172,6 +172,21 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Traversal:
+    """A modality decoded from a code whose dimensions move by ``steps`` deviations, line by line.
+
+    Args:
+        modality: Its name.
+        steps: Standard deviations, (s,).
+        lines: Number of the dimension, and s items.
+    """
+
+    modality: str
+    steps: tuple[float, ...]
+    lines: tuple[tuple[int, tuple[Item, ...]], ...]
+
+
+@dataclass(frozen=True)
 class Exhibits:
     """All that one method has to show; empty parts are not drawn."""
 
@@ -180,6 +195,7 @@ class Exhibits:
     null: Null | None = None
     retrieval: tuple[Retrieval, ...] = ()
     reconstructions: tuple[Reconstruction, ...] = ()
+    traversals: tuple[Traversal, ...] = ()
     code_map: CodeMap | None = None
     missing: tuple[tuple[float, float], ...] = ()
     swaps: tuple[tuple[tuple[str, Item], ...], ...] = ()
@@ -204,6 +220,17 @@ def read_exhibits(extras: Mapping[str, Any] | None) -> Exhibits:
         ),
         reconstructions=tuple(
             _reconstruction(r) for r in _each(extras.get("reconstructions")) if r.get("examples")
+        ),
+        traversals=tuple(
+            Traversal(
+                str(one.get("modality", "")),
+                _numbers(one.get("steps")),
+                tuple(
+                    (int(line.get("dimension", 0)), tuple(map(read_item, line.get("items") or ())))
+                    for line in _each(one.get("lines"))
+                ),
+            )
+            for one in _each(extras.get("traversals"))
         ),
         code_map=_code_map(extras.get("map") or {}),
         missing=_missing(extras.get("missing") or {}),

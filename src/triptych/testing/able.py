@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.contracts.method import Coordination
+from triptych.contracts.method import Coordination, Fusion
 from triptych.errors import (
     CapabilityError,
     DataError,
@@ -193,6 +193,14 @@ def reconstructs_if_declared(s: Subject) -> None:
     if not s.able.reconstructs:
         require_refusal("reconstruct, not declared", lambda: model.reconstruct(X), CapabilityError)
         return
+    if isinstance(model, Fusion):
+        Z = np.asarray(model.transform(X))
+        wanted, decoded = model.reconstruct(X), model.decode(Z)
+        for name in wanted.names:
+            same = _alike(wanted[name], decoded[name])
+            require(same, f"decode(transform(X)) is not reconstruct(X): {name!r} differs")
+        require_refusal("codes of another width", lambda: model.decode(Z[:, :-1]), ShapeError)
+        require_refusal("codes with NaN", lambda: model.decode(Z * np.nan), DataError)
     given = [X]
     if s.able.one_modality_at_transform:
         given += [X.select(name) for name in X.names]
@@ -208,6 +216,15 @@ def reconstructs_if_declared(s: Subject) -> None:
             if form in ("vector", "image"):
                 shape, back = X[name].shape, rebuilt[name].shape
                 require(back == shape, f"{what}: {name!r} has shape {back}, expected {shape}")
+
+
+def _alike(wanted: Any, got: Any) -> bool:
+    if isinstance(wanted, list):
+        return list(wanted) == list(got)
+    a, b = (np.asarray(v, dtype=np.float64) for v in (wanted, got))
+    # Codes pass through float32 in between; a picture's whole numbers may round the other way.
+    near = 1e-3 * np.abs(a).max(initial=0.0) + (np.asarray(wanted).dtype.kind in "ui")
+    return a.shape == b.shape and bool(np.abs(a - b).max(initial=0.0) <= near)
 
 
 def predicts_if_declared(s: Subject) -> None:
