@@ -19,6 +19,7 @@ _EXPORTS = {
     "MultimodalAutoencoder": "multimodal_autoencoder",
     "MultimodalVAE": "multimodal_vae",
     "MultiplicativeFusion": "multiplicative_fusion",
+    "MutualDependencyFusion": "mutual_dependency_fusion",
     "NestedAutoencoder": "nested_autoencoder",
     "TensorFusion": "tensor_fusion",
     "VCCA": "vcca",

@@ -76,7 +76,19 @@ class ModalityAttention(nn.Module):
 
     def shares(self, features: Features, present: Features) -> Tensor:
         """Attention (b, m), modalities in alphabetical order; zero where absent."""
-        keys = self.key(torch.stack([features[m] for m in self.names], dim=1))  # (b, m, d)
+        return self._shares(self._stacked(features, present), present)
+
+    def forward(self, features: Features, present: Features) -> Tensor:
+        """Code (b, d); zeros for a row that has nothing."""
+        values = self._stacked(features, present)
+        return (self._shares(values, present)[:, :, None] * values).sum(1)
+
+    def _stacked(self, features: Features, present: Features) -> Tensor:
+        """Features (b, m, d), zero where absent."""
+        return torch.stack([masked(features[m], present[m]) for m in self.names], dim=1)
+
+    def _shares(self, values: Tensor, present: Features) -> Tensor:
+        keys = self.key(values)  # (b, m, d)
         if self.score == "additive":
             scores = keys.tanh() @ self.query
         else:
@@ -86,12 +98,6 @@ class ModalityAttention(nn.Module):
         # A row of nothing but -inf would be NaN, in the gradient too.
         some = there.any(dim=1, keepdim=True)
         return masked(torch.where(some, scores, torch.zeros_like(scores)).softmax(1), some[:, 0])
-
-    def forward(self, features: Features, present: Features) -> Tensor:
-        """Code (b, d); zeros for a row that has nothing."""
-        shares = self.shares(features, present)
-        values = torch.stack([masked(features[m], present[m]) for m in self.names], dim=1)
-        return (shares[:, :, None] * values).sum(1)
 
 
 class GatedUnit(nn.Module):
@@ -125,21 +131,26 @@ class GatedUnit(nn.Module):
 
     def gates(self, features: Features, present: Features) -> Tensor:
         """Open shares (m, b, d), modalities in alphabetical order; zero where absent."""
-        return self._gates(self._projected(features), features, present)
+        values = self._values(features, present)
+        return self._gates(values, self._projected(values), present)
 
     def forward(self, features: Features, present: Features) -> Tensor:
         """Code (b, d); zeros for a row that has nothing."""
-        projected = self._projected(features)
-        gates = self._gates(projected, features, present)
-        values = torch.stack([masked(projected[m].tanh(), present[m]) for m in self.names])
-        return (gates * values).sum(0)
+        values = self._values(features, present)
+        projected = self._projected(values)
+        gates = self._gates(values, projected, present)
+        # Without biases the absent, which is zero, stays so.
+        return (gates * torch.stack([projected[m].tanh() for m in self.names])).sum(0)
 
-    def _projected(self, features: Features) -> dict[str, Tensor]:
-        return {m: self.project[m](features[m]) for m in self.names}
+    def _values(self, features: Features, present: Features) -> dict[str, Tensor]:
+        return {m: masked(features[m], present[m]) for m in self.names}
 
-    def _gates(self, projected: Features, features: Features, present: Features) -> Tensor:
-        source = features if self.gate_input == "raw" else projected
-        heard = torch.cat([masked(source[m], present[m]) for m in self.names], dim=1)
+    def _projected(self, values: Features) -> dict[str, Tensor]:
+        return {m: self.project[m](values[m]) for m in self.names}
+
+    def _gates(self, values: Features, projected: Features, present: Features) -> Tensor:
+        source = values if self.gate_input == "raw" else projected
+        heard = torch.cat([source[m] for m in self.names], dim=1)
         logits = self.gate(heard)
         if self.tied:
             # 1 - sigmoid(a) is sigmoid(-a), without cancellation.
