@@ -16,6 +16,7 @@ from triptych.fusion import (
     LateFusion,
     LowRankFusion,
     MultiplicativeFusion,
+    MutualDependencyFusion,
     TensorFusion,
 )
 from triptych.nn.recipes import MLP
@@ -37,6 +38,9 @@ METHODS = {
     "low rank": lambda: LowRankFusion(3, width=4, **ALL),
     "film": lambda: MultiplicativeFusion(3, width=4, form="film", **ALL),
     "late": lambda: LateFusion(width=4, **GIVEN),
+    "dependency": lambda: MutualDependencyFusion(
+        3, width=4, options={"rank": 2}, measure="kl", weight=0.5, critic_width=8, **ALL
+    ),
     "stacking": lambda: LateFusion("stacking", folds=2, width=4, **GIVEN),
 }
 

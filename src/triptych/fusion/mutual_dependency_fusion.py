@@ -110,8 +110,8 @@ class MutualDependencyFusion(LabelledFusion):
             encoders' outputs side by side, so that the fusing module feels the task alone.
         critic_width: Units of T's two hidden layers.
         critic_steps: Steps of the critic for one of the network.
-        limit: A bound that is beyond it, on either side, or not finite, has diverged; in nats,
-            or units of tanh of the code.
+        bound_limit: A bound that is beyond it, on either side, or not finite, has diverged; in
+            nats, or units of tanh of the code.
         on_divergence: ``"stop"`` ends training with an error; ``"continue"`` warns, and the task
             alone is learnt from then on.
         encoders: Recipes or factories by modality name, else the kind's default.
@@ -155,7 +155,7 @@ class MutualDependencyFusion(LabelledFusion):
         scored: str = "fused",
         critic_width: int = 64,
         critic_steps: int = 2,
-        limit: float = 100.0,
+        bound_limit: float = 100.0,
         on_divergence: str = "stop",
         encoders: Mapping[str, Any] | None = None,
         width: int | Mapping[str, int] | None = None,
@@ -175,7 +175,7 @@ class MutualDependencyFusion(LabelledFusion):
         self.scored = scored
         self.critic_width = critic_width
         self.critic_steps = critic_steps
-        self.limit = limit
+        self.bound_limit = bound_limit
         self.on_divergence = on_divergence
         self.encoders = encoders
         self.width = width  # type: ignore[assignment]
@@ -195,7 +195,7 @@ class MutualDependencyFusion(LabelledFusion):
         check_number("weight", self.weight, low=0)
         check_number("critic_width", self.critic_width, low=1, integer=True)
         check_number("critic_steps", self.critic_steps, low=1, integer=True)
-        check_number("limit", self.limit, low=0, open_low=True)
+        check_number("bound_limit", self.bound_limit, low=0, open_low=True)
         self._inner()._check_parameters()
 
     def _inner(self) -> LabelledFusion:
@@ -284,7 +284,9 @@ class MutualDependencyFusion(LabelledFusion):
 
     def _bound(self, network: Any, joint: Tensor, product: Tensor) -> Tensor:
         """The critic's lower bound on D, from its inputs (n, ...) of either law."""
-        p, q = network.scores(joint), network.scores(product)
+        return self._bound_of(network.scores(joint), network.scores(product))
+
+    def _bound_of(self, p: Tensor, q: Tensor) -> Tensor:
         if self.measure == "kl":
             return kl_lower_bound(p, q)
         if self.measure == "f":
@@ -326,12 +328,12 @@ class MutualDependencyFusion(LabelledFusion):
     def _diverges(self, network: Any, value: Tensor) -> bool:
         """Whether a bound is beyond all bounds; what is to be done about it is done."""
         number = float(value.detach())
-        if not network.training or (np.isfinite(number) and abs(number) <= self.limit):
+        if not network.training or (np.isfinite(number) and abs(number) <= self.bound_limit):
             return False
         about = (
             f"the dependency of modalities (measure {self.measure!r}) became {number:.3g} at step "
-            f"{int(network.steps)}, beyond limit = {self.limit:g}: the critic has diverged at "
-            f"weight = {self.weight:g}."
+            f"{int(network.steps)}, beyond bound_limit = {self.bound_limit:g}: the critic has "
+            f"diverged at weight = {self.weight:g}."
         )
         if self.on_divergence == "stop":
             raise TrainingError(
@@ -399,13 +401,8 @@ class MutualDependencyFusion(LabelledFusion):
                 f"dependency: {len(data.names)} modalities must all come from different rows; "
                 f"got {len(data)} rows."
             )
-        network: Any = self.network_
         p, q = (torch.from_numpy(self._scores(data, unrelated=u)) for u in (False, True))
-        if self.measure == "kl":
-            return float(kl_lower_bound(p, q))
-        if self.measure == "f":
-            return float(f_divergence_lower_bound(p, q, self.divergence))
-        return float(wasserstein_lower_bound(p, q))
+        return float(self._bound_of(p, q))
 
     def _gate_critic(self, X: Data, asked: str) -> Modalities:
         data = self._gate(X, asked, every_modality=True)
