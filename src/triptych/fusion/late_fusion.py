@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -61,7 +62,8 @@ class LateFusion(SupervisedMethod, Fusion):
     Sums and products are over what a row has. Stacking learns from scores that were given to rows
     by predictors which had not seen them (``folds`` times all are learnt anew for that), with one
     linear model for every set of modalities that a row may have, at most 6 modalities. There is
-    no modality dropout: nothing leans on another modality.
+    no modality dropout: nothing leans on another modality. Of one modality this is a plain
+    predictor, the yardstick of all fusions.
 
     Args:
         combination: One of the three.
@@ -91,7 +93,7 @@ class LateFusion(SupervisedMethod, Fusion):
         Wolpert 1992, Stacked Generalization, Neural Networks 5.
     """
 
-    capabilities = CAPABILITIES
+    capabilities = replace(CAPABILITIES, min_modalities=1)
     stackers_: dict[str, Stacker]
     variances_: dict[str, NDArray[np.float64]]
 
