@@ -55,3 +55,7 @@ class TriptychWarning(UserWarning):
 
 class DegenerateDataWarning(TriptychWarning):
     """The data allow an answer, but not one to be trusted (constant columns, n < p)."""
+
+
+class TrainingWarning(TriptychWarning):
+    """Training went on, but without something that was asked for."""

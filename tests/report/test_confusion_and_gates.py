@@ -8,11 +8,13 @@ import sklearn.linear_model  # noqa: F401  its import draws from Python's global
 from triptych import Dataset, Modalities, Training
 from triptych.comparison.extras import gather
 from triptych.coordination import GatedCoordination
+from triptych.fusion import AttentionFusion
 from triptych.nn.recipes import MLP
 from triptych.report.confusion import MOST_CLASSES, _gathered, confusion_map
 from triptych.report.exhibits import read_exhibits
 from triptych.report.gates import gate_bars
 from triptych.report.page import _section, html
+from triptych.report.predictions import fading_curves
 from triptych.report.summary import summarise
 from triptych.report.table import Row
 
@@ -79,6 +81,50 @@ def test_gates_are_counted_or_drawn_one_by_one():
     assert "text: 0.700, 0.300 of the whole, most at 1" in picture.alt
     svg = base64.b64decode(picture.uri.split(",")[1]).decode()
     assert "image: 0.550 open" in svg and "text: share of each position" in svg
+
+
+def test_shares_of_modalities_stand_side_by_side():
+    about = {
+        "image": {"mean": [0.75], "spread": [0.1], "saturated": 0.1},
+        "text": {"mean": [0.25], "spread": [0.1], "saturated": 0.0},
+    }
+    picture = gate_bars(read_exhibits({"gates": about}).gates, "AttentionFusion")
+    assert picture.title == "Which modality is heard"
+    assert "image: 0.750, nearly nothing or all in 10 % of rows; text: 0.250" in picture.alt
+    svg = base64.b64decode(picture.uri.split(",")[1]).decode()
+    assert "image" in svg and "share" in svg
+
+
+def test_predictions_fade_in_a_panel_for_each_cause():
+    about = {
+        "absence": {"measure": "accuracy", "at": [0, 0.9], "value": [0.9, 0.6], "area": 0.75},
+        "noise": {"measure": "accuracy", "at": [0, 1, 2], "value": [0.9, 0.8, 0.5], "area": 0.75},
+        "odd": {"measure": "accuracy", "at": [0, 1], "value": [0.9], "area": 0.75},
+        "bad": None,
+    }
+    curves = read_exhibits({"predictions": about}).fading
+    assert [c.cause for c in curves] == ["absence", "noise"]
+    picture = fading_curves(curves, "GatedFusion")
+    assert "modalities taken away: accuracy from 0.900 to 0.600, on average 0.750" in picture.alt
+    assert "noise: accuracy from 0.900 to 0.500" in picture.alt
+    assert fading_curves((), "x") is None
+
+
+def test_a_method_that_learnt_the_label_shows_its_predictions():
+    draw = np.random.default_rng(0)
+    y = draw.integers(2, size=80)
+    X = Modalities({m: y[:, None] + 0.5 * draw.normal(size=(80, 2)) for m in "ab"})
+    data = Dataset(X, {"kind": np.array(["no", "yes"])[y]})
+    training = Training(epochs=2, batch_size=40, device="cpu")
+    model = AttentionFusion(4, training=training, random_state=0).fit(X, data.labels["kind"])
+    extras, troubles = gather(model, data, {}, "kind", data)
+    assert not troubles and set(extras["predictions"]) == {"absence", "noise"}
+    row = Row("attention", "fusion", False, "", (), (), read_exhibits(extras), "row-0")
+    titles = [picture.title for picture in _section(row).pictures]
+    assert "Which modality is heard" in titles
+    assert "What absence and noise cost the predictions" in titles
+    other = Dataset(X, {"kind": np.array(["p", "q"])[y]})
+    assert "predictions" not in gather(model, other, {}, "kind", other)[0]
 
 
 def test_a_fitted_method_shows_both():

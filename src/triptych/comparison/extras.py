@@ -18,6 +18,12 @@ from triptych.errors import CapabilityError, DataError
 from triptych.evaluation.codes import comparable, read_codes, usable_rows
 from triptych.evaluation.columns import has_class_names, named_by_text
 from triptych.evaluation.evaluate import curve_of
+from triptych.evaluation.prediction import (
+    PredictionCurve,
+    check_predicts,
+    prediction_by_absence,
+    prediction_by_noise,
+)
 from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
 from triptych.evaluation.zero_shot import TEMPLATES, zero_shot_of_label
 from triptych.modalities import Modalities
@@ -41,6 +47,7 @@ TESTED, TESTED_ROWS, WIDE, WIDE_ROWS = 10, 2000, 300, 300
 # Columns up to which EM is run again for every permutation.
 LEARNT_AGAIN = 150
 KEPT_ROWS = 5000
+PREDICTED_ROWS = 2000
 
 
 def gather(
@@ -81,6 +88,7 @@ def gather(
         "kept": lambda: _kept(model, data, label),
         "zero_shot": lambda: _zero_shots(model, train, test, label),
         "gates": lambda: _gates(model),
+        "predictions": lambda: _predictions(model, data, label, train),
     }
     extras, troubles = {}, []
     for name, make in makers.items():
@@ -360,6 +368,36 @@ def _gates(model: Any) -> dict[str, Any]:
         }
         for name, about in found.items()
     }
+
+
+def _predictions(
+    model: Any, data: Dataset, label: str | None, train: Dataset | None
+) -> dict[str, Any]:
+    """What absence and noise cost the predictions of a method that learnt this label."""
+    if label is None or not model.capabilities.predicts:
+        return {}
+    y = np.asarray(data.labels[label])
+    numbers = check_predicts(model, y)
+    mean = float(np.mean((train or data).labels[label])) if numbers else None
+    rows = _draw(np.flatnonzero(usable_rows(model, data.X)), PREDICTED_ROWS, "predictions")
+    X, y = data.X[rows], y[rows]
+    curves: dict[str, Callable[..., PredictionCurve]] = {
+        "absence": prediction_by_absence,
+        "noise": prediction_by_noise,
+    }
+    out = {}
+    for cause, curve in curves.items():
+        try:
+            found = curve(model, X, y, mean=mean)
+        except (CapabilityError, DataError):
+            continue  # texts alone have no noise, and some methods need every modality
+        out[cause] = {
+            "measure": "R²" if numbers else "accuracy",
+            "at": list(found.at),
+            "value": [float(f"{v:.5g}") for v in found.value],
+            "area": found.area,
+        }
+    return out
 
 
 def _kept(model: Any, data: Dataset, label: str | None) -> list[dict[str, Any]]:

@@ -99,7 +99,12 @@ def compare(
             done += 1
             status = "kept" if result["kept"] else result["status"].replace("ok", "finished")
             say(Step(job.name, seed, done, total, status, result["why"]))
-    listed = columns(parts.train, parts.label)
+    predicts = any(job.model.capabilities.predicts for job in planned)
+    listed = [
+        column
+        for column in columns(parts.train, parts.label)
+        if predicts or column["group"] != "Prediction"
+    ]
     return {
         "title": f"Representations of {data.name}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

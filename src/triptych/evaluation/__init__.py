@@ -7,6 +7,13 @@ from triptych.evaluation.columns import COLUMNS, columns
 from triptych.evaluation.evaluate import curve_of, evaluate
 from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
+from triptych.evaluation.prediction import (
+    add_noise,
+    calibration,
+    prediction_by_absence,
+    prediction_by_noise,
+    prediction_score,
+)
 from triptych.evaluation.probes import knn_probe, linear_probe
 from triptych.evaluation.reconstruction import reconstruct_absent, reconstruction_r2
 from triptych.evaluation.resources import measure
@@ -42,7 +49,9 @@ __all__ = [
     "Partners",
     "ShuffledPairs",
     "ZeroShotScore",
+    "add_noise",
     "alignment",
+    "calibration",
     "coherence",
     "columns",
     "curve_of",
@@ -57,6 +66,9 @@ __all__ = [
     "measure",
     "missing_curve",
     "modality_gap",
+    "prediction_by_absence",
+    "prediction_by_noise",
+    "prediction_score",
     "reconstruct_absent",
     "reconstruct_subsets",
     "reconstruction_r2",

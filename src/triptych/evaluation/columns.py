@@ -82,6 +82,62 @@ _FAMILIES = (
         "The linear reader trained and asked on codes of rows that show only {a}.",
     ),
     Column(
+        "predict",
+        "Prediction: {label}",
+        "accuracy",
+        "higher",
+        "Prediction",
+        "How well the method's own prediction tells {label} of test rows.",
+    ),
+    Column(
+        "predict_gain",
+        "Gain over the best modality alone: {label}",
+        "accuracy",
+        "higher",
+        "Prediction",
+        "The prediction less the best linear probe of one modality's plain features.",
+    ),
+    Column(
+        "predict:{a}",
+        "Prediction from {a} alone: {label}",
+        "accuracy",
+        "higher",
+        "Prediction",
+        "The same prediction where rows show only {a}.",
+    ),
+    Column(
+        "predict_ece",
+        "Calibration error: {label}",
+        "probability",
+        "lower",
+        "Prediction",
+        "How far the method's sureness is from how often it is right (ECE, 15 bins).",
+    ),
+    Column(
+        "predict_brier",
+        "Brier score: {label}",
+        "squared error",
+        "lower",
+        "Prediction",
+        "Squared distance of the predicted probabilities of all classes from the truth, 0 to 2.",
+    ),
+    Column(
+        "predict_missing",
+        "Prediction, modalities going missing: {label}",
+        "accuracy",
+        "higher",
+        "Prediction",
+        "Mean height of the curve of predictions as up to 90 % of modalities are lost.",
+    ),
+    Column(
+        "predict_noise",
+        "Prediction under noise: {label}",
+        "accuracy",
+        "higher",
+        "Prediction",
+        "Mean height of the curve of predictions under noise of up to twice each column's spread.",
+    ),
+    Column(
         "retrieval:{a}>{b}:R@{k}",
         "{a} → {b}, R@{k}",
         "share of queries",
@@ -225,6 +281,10 @@ def columns(data: Dataset, label: str | None = None) -> list[dict[str, Any]]:
 
     out = [get(key) for key in ("probe", "balanced_probe", "knn")]
     out += [get("probe:{a}", a=a) for a in names]
+    if probed is not None:
+        out += [get(key) for key in ("predict", "predict_gain")]
+        out += [get("predict:{a}", a=a) for a in names]
+        out += [get(f"predict_{what}") for what in ("ece", "brier", "missing", "noise")]
     for a, b in permutations(names, 2):
         out += [get("retrieval:{a}>{b}:R@{k}", a=a, b=b, k=str(k)) for k in DEPTHS]
         out += [get(f"retrieval:{{a}}>{{b}}:{m}", a=a, b=b) for m in ("median_rank", "mAP")]

@@ -26,6 +26,14 @@ from triptych.evaluation.columns import (
 )
 from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
+from triptych.evaluation.prediction import (
+    Calibration,
+    calibration,
+    check_predicts,
+    prediction_by_absence,
+    prediction_by_noise,
+    prediction_score,
+)
 from triptych.evaluation.probes import (
     MAX_ROWS,
     Reader,
@@ -38,14 +46,16 @@ from triptych.evaluation.reconstruction import reconstruct_absent
 from triptych.evaluation.resources import Resources
 from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
 from triptych.evaluation.robustness import SHARES, MissingCurve, missing_curve_of
-from triptych.evaluation.subsets import coherence
+from triptych.evaluation.subsets import coherence, told_by
 from triptych.evaluation.zero_shot import zero_shot_of_label
 from triptych.modalities import SHARED, Modalities
-from triptych.seeding import check_random_state
+from triptych.seeding import check_random_state, generator
 
 Value = dict[str, Any]
 # True samples that the reader of made ones learns from: it is asked for every method.
 READER_ROWS = 2000
+# Rows that are predicted under noise, which is drawn for every number of theirs.
+NOISE_ROWS = 2000
 
 
 def evaluate(
@@ -90,6 +100,7 @@ def evaluate(
     values: dict[str, Value] = {}
     for measure in (
         judge.probes,
+        judge.predictions,
         judge.retrievals,
         judge.zero_shots,
         judge.reconstructions,
@@ -194,6 +205,78 @@ class _Judge:
             found = self._attempt(self._alone, name)
             out[f"probe:{name}"] = _read(found, "value")
         return out
+
+    def predictions(self) -> dict[str, Value]:
+        if self.label is None:
+            return {}
+        score = self._attempt(self._predict)
+        found = {
+            "predict": score,
+            "predict_gain": self._attempt(self._gain, score),
+            **{f"predict:{name}": self._attempt(self._predict, name) for name in self.names},
+            "predict_missing": self._attempt(self._by_absence),
+            "predict_noise": self._attempt(self._by_noise),
+        }
+        sure = self._attempt(self._calibration)
+        return {
+            **{key: _number(value) for key, value in found.items()},
+            **{f"predict_{what}": _read(sure, what) for what in ("ece", "brier")},
+        }
+
+    @cached_property
+    def asked(self) -> tuple[Modalities, NDArray[Any], float | None]:
+        """Test rows of which labels are predicted, those labels, and the mean of numbers."""
+        y = self.y(self.test)
+        numbers = check_predicts(self.model, y)
+        rows = self.rows[1]
+        mean = float(self.y(self.train).mean()) if numbers else None
+        return self.X(self.test)[rows], y[rows], mean
+
+    def _predict(self, name: str | None = None) -> float:
+        X, y, mean = self.asked
+        if name is not None:
+            self._needs(name)
+            if not self.model.capabilities.one_modality_at_transform:
+                raise CapabilityError(
+                    f"{type(self.model).__name__} does not transform one modality alone."
+                )
+            rows = np.flatnonzero(X.present[name])
+            if not len(rows):
+                raise DataError(f"modality {name!r} is absent in all rows.")
+            X, y = X[rows].select(name), y[rows]
+        return prediction_score(self.model.predict(X), y, mean)
+
+    def _gain(self, score: float | str) -> float:
+        if isinstance(score, str):
+            raise DataError(score.removeprefix("does not apply: "))
+        (a, _), y = self.rows, self.y(self.train)
+        X, asked, _ = self.asked
+        train = self.X(self.train)[a]
+        told = [
+            told_by((m,), train, y[a], X, asked, random_state=self.seed, max_rows=self.max_rows)
+            for m in self.fitted
+        ]
+        return score - max(told)
+
+    def _calibration(self) -> Calibration:
+        X, y, mean = self.asked
+        if mean is not None:
+            raise DataError("numbers have no probabilities.")
+        return calibration(self.model.predict_proba(X), y, self.model.classes_)
+
+    def _by_absence(self) -> float:
+        X, y, mean = self.asked
+        if len(self.fitted) < 2:
+            raise CapabilityError("there is one modality, so none can be missing.")
+        return prediction_by_absence(self.model, X, y, mean=mean, random_state=self.seed).area
+
+    def _by_noise(self) -> float:
+        X, y, mean = self.asked
+        rows = np.sort(generator(self.seed, "noise", "rows").permutation(len(y))[:NOISE_ROWS])
+        found = prediction_by_noise(
+            self.model, X[rows], y[rows], mean=mean, random_state=self.seed
+        )
+        return found.area
 
     def _needs(self, *names: str) -> None:
         for name in names:

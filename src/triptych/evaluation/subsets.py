@@ -5,7 +5,7 @@ The three settings are those of Ngiam et al. 2011.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import Any
@@ -255,16 +255,35 @@ def gain(
     rows, held = usable_rows(model, X), usable_rows(model, T)
     X, T, y, asked = X[rows], T[held], y[rows], asked[held]
 
-    def probe(a: NDArray[Any], b: NDArray[Any]) -> float:
-        return linear_probe(a, y, b, asked, random_state, max_rows=max_rows).value
-
     def told(*names: str) -> float:
-        reader = _projection(X.select(*names), random_state)
-        return probe(reader.transform(X), reader.transform(T))
+        return told_by(names, X, y, T, asked, random_state=random_state, max_rows=max_rows)
 
     codes, new = read_codes(model, X), read_codes(model, T)
-    value = probe(codes.joined(codes), new.joined(codes))
+    pair = codes.joined(codes), y, new.joined(codes), asked
+    value = linear_probe(*pair, random_state, max_rows=max_rows).value
     return Gain(value, {m: told(m) for m in X.names}, told(*X.names))
+
+
+def told_by(
+    names: Sequence[str],
+    train: Modalities,
+    y_train: NDArray[Any],
+    test: Modalities,
+    y_test: NDArray[Any],
+    *,
+    random_state: int | None = 0,
+    max_rows: int = MAX_ROWS,
+) -> float:
+    """What a linear probe reads from plain features of some modalities; see :func:`gain`."""
+    reader = _projection(train.select(*names), random_state)
+    return linear_probe(
+        reader.transform(train),
+        y_train,
+        reader.transform(test),
+        y_test,
+        random_state,
+        max_rows=max_rows,
+    ).value
 
 
 def _projection(X: Modalities, random_state: int | None) -> Projection:

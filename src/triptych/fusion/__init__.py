@@ -10,10 +10,18 @@ from typing import Any
 from triptych.lazy import attribute
 
 _EXPORTS = {
+    "AttentionFusion": "attention_fusion",
+    "ConcatFusion": "concat_fusion",
+    "GatedFusion": "gated_fusion",
     "IntactSpace": "intact_space",
+    "LateFusion": "late_fusion",
+    "LowRankFusion": "low_rank_fusion",
     "MultimodalAutoencoder": "multimodal_autoencoder",
     "MultimodalVAE": "multimodal_vae",
+    "MultiplicativeFusion": "multiplicative_fusion",
+    "MutualDependencyFusion": "mutual_dependency_fusion",
     "NestedAutoencoder": "nested_autoencoder",
+    "TensorFusion": "tensor_fusion",
     "VCCA": "vcca",
 }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from triptych.training.batches import Batch
+
 # Subsets double with every modality; each has a posterior of its own.
 MOST = 10
 
@@ -24,6 +26,19 @@ def drawn_subsets(present: Tensor) -> Tensor:
         tossed = (torch.rand(int(again.sum()), present.shape[1]) < 0.5).to(present.device)
         chosen[again] = present[again] & tossed
     return chosen
+
+
+def dropped_modalities(batch: Batch, share: float) -> dict[str, Tensor]:
+    """Modality dropout: which modalities each row keeps, boolean (b,) by name.
+
+    Args:
+        batch: Rows.
+        share: Share of rows of which a non-empty subset is drawn; the others keep all they have.
+    """
+    there = torch.stack([batch.present[m] for m in batch.names], dim=1)  # (b, m)
+    whole = (torch.rand(len(there)) >= share).to(there.device)
+    chosen = torch.where(whole[:, None], there, drawn_subsets(there))
+    return {name: chosen[:, i] for i, name in enumerate(batch.names)}
 
 
 def all_subsets(m: int) -> Tensor:

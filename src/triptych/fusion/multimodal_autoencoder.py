@@ -16,7 +16,7 @@ from triptych.contracts.decoding import DecodingMethod
 from triptych.contracts.method import Capabilities, Fusion
 from triptych.errors import ParameterError
 from triptych.fusion._layers import DenseBranch, DenseLayer, pretrain
-from triptych.fusion._subsets import drawn_subsets
+from triptych.fusion._subsets import dropped_modalities
 from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
 from triptych.nn.rbm import RBM
@@ -223,10 +223,7 @@ class MultimodalAutoencoder(DecodingMethod, Fusion):
 
     def _subset(self, batch: Batch) -> dict[str, Tensor]:
         """For each row a non-empty subset of what is present, every subset as likely."""
-        there = torch.stack([batch.present[m] for m in batch.names], dim=1)  # (b, m)
-        whole = (torch.rand(len(there)) >= self.modality_dropout).to(there.device)
-        chosen = torch.where(whole[:, None], there, drawn_subsets(there))
-        return {name: chosen[:, i] for i, name in enumerate(batch.names)}
+        return dropped_modalities(batch, self.modality_dropout)
 
     def _sparsity(self, branches: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Sum over modalities of the mean squared distance of units' means from the target."""

@@ -187,6 +187,25 @@ class Traversal:
 
 
 @dataclass(frozen=True)
+class Fading:
+    """Quality of predictions against what was done to the rows: ``"absence"`` or ``"noise"``.
+
+    Args:
+        cause: One of the two.
+        measure: ``"accuracy"`` or ``"R²"``.
+        at: Share taken away, or spread of the noise; rising.
+        value: The measure there.
+        area: Mean height of the curve.
+    """
+
+    cause: str
+    measure: str
+    at: tuple[float, ...]
+    value: tuple[float, ...]
+    area: float
+
+
+@dataclass(frozen=True)
 class Exhibits:
     """All that one method has to show; empty parts are not drawn."""
 
@@ -202,6 +221,7 @@ class Exhibits:
     kept: tuple[Keeps, ...] = ()
     naming: tuple[Naming, ...] = ()
     gates: tuple[Gate, ...] = ()
+    fading: tuple[Fading, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there is anything to show."""
@@ -241,6 +261,7 @@ def read_exhibits(extras: Mapping[str, Any] | None) -> Exhibits:
         kept=_kept(extras.get("kept")),
         naming=_naming(extras.get("zero_shot")),
         gates=_gates(extras.get("gates") or {}),
+        fading=_fading(extras.get("predictions") or {}),
     )
 
 
@@ -416,6 +437,17 @@ def _gates(values: Mapping[str, Any]) -> tuple[Gate, ...]:
             spread, saturated = _numbers(v.get("spread")), finite(v.get("saturated")) or 0.0
             plain = v.get("form") != "attention"
             found.append(Gate(str(name), mean, spread, saturated, plain))
+    return tuple(found)
+
+
+def _fading(values: Mapping[str, Any]) -> tuple[Fading, ...]:
+    found = []
+    for cause, v in values.items():
+        known = v if isinstance(v, Mapping) else {}
+        at, value = _numbers(known.get("at")), _numbers(known.get("value"))
+        area = finite(known.get("area"))
+        if area is not None and len(at) == len(value) > 1:
+            found.append(Fading(str(cause), str(known.get("measure") or ""), at, value, area))
     return tuple(found)
 
 

@@ -34,6 +34,8 @@ def gate_bars(gates: Sequence[Gate], name: str) -> Picture | None:
     """
     if not gates:
         return None
+    if all(len(gate.mean) == 1 for gate in gates):
+        return _shares(gates, name)
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(4.6, 0.5 + 1.35 * len(gates)), layout="constrained")
         axes = fig.subplots(len(gates), 1, squeeze=False)[:, 0]
@@ -68,6 +70,32 @@ def gate_bars(gates: Sequence[Gate], name: str) -> Picture | None:
             ax.set_axisbelow(True)
         alt = f"Gates of {name} on the training rows. {'; '.join(told)}."
         return as_picture(fig, alt, "How much the gates let pass")
+
+
+def _shares(gates: Sequence[Gate], name: str) -> Picture:
+    """One share for each modality, such as attention gives: bars side by side."""
+    with matplotlib.rc_context(STYLE):
+        fig = Figure(figsize=(4.6, 2.4), layout="constrained")
+        ax = fig.subplots()
+        x = np.arange(len(gates))
+        mean = [gate.mean[0] for gate in gates]
+        spread = [gate.spread[0] if gate.spread else 0.0 for gate in gates]
+        colours = [PALETTE[i % len(PALETTE)] for i in range(len(gates))]
+        ax.bar(x, mean, color=colours, width=0.7, yerr=spread, ecolor=MUTED, capsize=2)
+        ax.set_ylim(0, 1.02)
+        ax.set_xticks(x, [shortened(gate.modality, 12) for gate in gates], parse_math=False)
+        ax.set_ylabel("share")
+        ax.set_xlabel("modality; lines: spread over rows that have it")
+        ax.grid(axis="y", color=FAINT, linewidth=0.6)
+        ax.set_axisbelow(True)
+        told = "; ".join(
+            f"{gate.modality}: {show(gate.mean[0])}, nearly nothing or all in "
+            f"{100 * gate.saturated:.0f} % of rows"
+            for gate in gates
+        )
+        return as_picture(
+            fig, f"Shares of {name} on the training rows. {told}.", "Which modality is heard"
+        )
 
 
 def _counted(ax: Axes, gate: Gate, mean: float, colour: str) -> None:

@@ -20,6 +20,7 @@ from triptych.report.exhibits import Item
 from triptych.report.figures import Picture
 from triptych.report.gates import gate_bars
 from triptych.report.numbers import NATS_PER_BIT
+from triptych.report.predictions import fading_curves
 from triptych.report.summary import summarise
 from triptych.report.table import Column, Group, Row, Summary
 from triptych.report.terminal import LEGEND, MARKS
@@ -174,6 +175,7 @@ def _section(row: Row) -> _Section:
         figures.correlation_bars(shown.correlations, row.name, shown.null),
         figures.code_map(shown.code_map, row.name),
         figures.missing_curves({row.name: shown.missing}),
+        fading_curves(shown.fading, row.name),
         gate_bars(shown.gates, row.name),
         *(confusion_map(naming, row.name) for naming in shown.naming),
     )

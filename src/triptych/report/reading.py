@@ -20,6 +20,7 @@ from triptych.report.table import (
 
 _DOING = {
     "probe": "reading {label} from the codes",
+    "prediction": "predicting {label}",
     "retrieval": "finding the partner in another modality",
     "zero-shot": "naming {label} by words alone",
     "reconstruction": "rebuilding an absent modality",

@@ -14,6 +14,7 @@ from triptych.report.exhibits import Exhibits
 
 GROUPS = {
     "probe": "Reading labels from the codes",
+    "prediction": "Predicting labels",
     "retrieval": "Finding the partner",
     "zero-shot": "Naming classes by words alone",
     "reconstruction": "Rebuilding what is absent",

@@ -1,0 +1,265 @@
+"""Methods that predict: how right they are, how sure, and what absence and noise cost them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from triptych.arrays import as_labels, check_number, is_sparse
+from triptych.errors import CapabilityError, DataError, ShapeError
+from triptych.evaluation.probes import r2
+from triptych.evaluation.robustness import SHARES, drop_modalities
+from triptych.media import loaded
+from triptych.modalities import Modalities, as_modalities
+from triptych.seeding import check_random_state, generator
+
+Data = Mapping[str, Any] | Modalities
+
+# Spread of the noise, in spreads of each column.
+LEVELS = (0.0, 0.5, 1.0, 2.0)
+BINS = 15
+# Axes over which the columns of a form have their spread; the others are columns.
+_AXES = {"vector": (0,), "sequence": (0, 1), "image": (0, 2, 3), "waveform": (0, 1)}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far probabilities are from what happens.
+
+    Args:
+        ece: Expected calibration error, 0 to 1: the mean distance, weighted by rows, of how often
+            a prediction is right from how sure it is, in bins of equal width.
+        brier: Mean squared distance of probabilities from what was the case: summed over classes,
+            0 to 2; for several labels a mean over them, 0 to 1.
+        rows: How many rows.
+    """
+
+    ece: float
+    brier: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class PredictionCurve:
+    """Quality of predictions against what was done to the rows.
+
+    Args:
+        at: Chance with which each modality was taken away, or spread of the noise; rising.
+        value: Accuracy (R² for numbers) there.
+    """
+
+    at: tuple[float, ...]
+    value: tuple[float, ...]
+
+    @property
+    def area(self) -> float:
+        """Area under the curve by trapezia, over its width: the mean height."""
+        x, y = np.asarray(self.at), np.asarray(self.value)
+        return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum() / (x[-1] - x[0]))
+
+
+def calibration(
+    probabilities: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None, *, bins: int = BINS
+) -> Calibration:
+    """Expected calibration error and Brier score.
+
+    Args:
+        probabilities: Shape (n, k), as ``predict_proba`` gives them.
+        y: Classes (n,); or zeros and ones (n, k) where there are several labels.
+        classes: Classes (k,) in the order of the columns; left out for several labels. A row of
+            another class counts as one that no probability was given to.
+        bins: How many bins from 0 to 1 for the first figure.
+
+    Raises:
+        ShapeError: Shapes that do not fit each other.
+        DataError: Probabilities outside of [0, 1].
+
+    References:
+        Guo, Pleiss, Sun, Weinberger 2017, arXiv:1706.04599, eq. 5; Brier 1950.
+    """
+    check_number("bins", bins, low=1, integer=True)
+    p = np.asarray(probabilities, dtype=np.float64)
+    if p.ndim != 2 or not len(p):
+        raise ShapeError(f"probabilities: expected (n, k) with n >= 1, got shape {p.shape}.")
+    if not ((p >= 0) & (p <= 1)).all():
+        row = int(np.argwhere(~((p >= 0) & (p <= 1)))[0][0])
+        raise DataError(f"probabilities: row {row} has {p[row].tolist()}, not all from 0 to 1.")
+    truth = as_labels(y, len(p))
+    if classes is None:
+        if truth.shape != p.shape:
+            raise ShapeError(f"y: expected zeros and ones {p.shape}, got shape {truth.shape}.")
+        sure, right = p.ravel(), truth.ravel().astype(np.float64)
+        brier = float(((p - truth) ** 2).mean())
+    else:
+        known = np.asarray(classes)
+        if known.shape != (p.shape[1],) or truth.ndim != 1:
+            raise ShapeError(
+                f"classes {known.shape} and y {truth.shape} do not fit probabilities {p.shape}."
+            )
+        was = truth[:, None] == known[None]  # (n, k)
+        sure, right = p.max(1), was[np.arange(len(p)), p.argmax(1)].astype(np.float64)
+        # A row of no known class: 1 for the class that has no column.
+        brier = float((((p - was) ** 2).sum(1) + ~was.any(1)).mean())
+    at = np.minimum((sure * bins).astype(np.intp), bins - 1)
+    gaps = np.bincount(at, weights=right - sure, minlength=bins)
+    return Calibration(float(np.abs(gaps).sum() / len(sure)), brier, len(p))
+
+
+def add_noise(X: Data, level: float, random_state: int | None = 0) -> Modalities:
+    """Normal noise on every number, ``level`` times the spread of its column in these rows.
+
+    Columns are those of vectors, the features of sequences, the channels of pictures, and all
+    samples of sounds. Texts stay as they are. With one seed the noise at one level is that of
+    another, scaled; it is keyed by modality name.
+
+    Args:
+        X: Modalities, n rows.
+        level: >= 0, no unit.
+        random_state: Seed.
+    """
+    check_number("level", level, low=0)
+    data, seed = as_modalities(X), check_random_state(random_state)
+    kinds = {name: data.kind(name).form for name in data.names}
+    noisy = {
+        name: data[name]
+        if kinds[name] == "text"
+        else _noisy(
+            loaded(data[name]),
+            data.present[name],
+            kinds[name],
+            level,
+            generator(seed, "noise", name),
+        )
+        for name in data.names
+    }
+    return Modalities(noisy, present=data.present, kinds=kinds)
+
+
+def _noisy(
+    values: Any, present: NDArray[np.bool_], form: str, level: float, rng: np.random.Generator
+) -> Any:
+    if isinstance(values, list):
+        seen = [np.asarray(v) for v, p in zip(values, present, strict=True) if p]
+        spread = np.concatenate(seen).std(axis=0) if seen else 0.0
+        return [
+            v if v is None else np.asarray(v) + level * spread * rng.normal(size=np.shape(v))
+            for v in values
+        ]
+    dense = values.toarray() if is_sparse(values) else np.asarray(values)
+    noise = rng.normal(size=dense.shape)
+    spread = dense[present].std(axis=_AXES[form], keepdims=True) if present.any() else 0.0
+    return dense + level * spread * noise
+
+
+def prediction_score(
+    predicted: ArrayLike, y: ArrayLike, mean: float | NDArray[Any] | None = None
+) -> float:
+    """Accuracy, of whole rows for several labels; or R² against ``mean`` for numbers.
+
+    Args:
+        predicted: Shape (n,) or (n, k).
+        y: What is true, the same shape.
+        mean: What one would say without looking, for numbers: the mean of training rows.
+    """
+    found, truth = np.asarray(predicted), np.asarray(y)
+    if found.shape != truth.shape:
+        raise ShapeError(f"predictions have shape {found.shape}, labels {truth.shape}.")
+    if mean is not None:
+        return r2(truth, found, mean)
+    right = found == truth
+    return float(right.reshape(len(right), -1).all(1).mean())
+
+
+def prediction_by_absence(
+    model: Any,
+    X: Data,
+    y: ArrayLike,
+    *,
+    shares: Sequence[float] = SHARES,
+    mean: float | None = None,
+    random_state: int | None = 0,
+) -> PredictionCurve:
+    """How predictions fare as modalities are taken away, by :func:`~.robustness.drop_modalities`.
+
+    Args:
+        model: A fitted method that predicts and takes missing modalities.
+        X: Test rows.
+        y: Their labels.
+        shares: Chances of loss, rising from the first, at least two.
+        mean: As in :func:`prediction_score`.
+        random_state: Seed of what is taken.
+
+    Raises:
+        CapabilityError: The method needs every modality.
+    """
+    if not model.capabilities.missing_at_transform:
+        raise CapabilityError(f"{type(model).__name__} needs every modality at transform.")
+    data = as_modalities(X)
+    return _curve(model, y, shares, mean, lambda s: drop_modalities(data, s, random_state))
+
+
+def prediction_by_noise(
+    model: Any,
+    X: Data,
+    y: ArrayLike,
+    *,
+    levels: Sequence[float] = LEVELS,
+    mean: float | None = None,
+    random_state: int | None = 0,
+) -> PredictionCurve:
+    """How predictions fare under noise, by :func:`add_noise` on all modalities at once.
+
+    Args:
+        model: A fitted method that predicts.
+        X: Test rows.
+        y: Their labels.
+        levels: Spreads of the noise, rising from the first, at least two.
+        mean: As in :func:`prediction_score`.
+        random_state: Seed of the noise.
+
+    Raises:
+        DataError: All modalities are texts.
+    """
+    data = as_modalities(X)
+    if all(data.kind(name).form == "text" for name in data.names):
+        raise DataError("noise is for numbers; all modalities are texts.")
+    return _curve(model, y, levels, mean, lambda level: add_noise(data, level, random_state))
+
+
+def _curve(
+    model: Any,
+    y: ArrayLike,
+    at: Sequence[float],
+    mean: float | None,
+    change: Callable[[float], Modalities],
+) -> PredictionCurve:
+    values = [prediction_score(model.predict(change(v)), y, mean) for v in at]
+    return PredictionCurve(tuple(float(v) for v in at), tuple(values))
+
+
+def check_predicts(model: Any, y: NDArray[Any]) -> bool:
+    """Whether the labels are numbers to the method, which must have learnt labels like these.
+
+    Args:
+        model: Fitted.
+        y: Labels of test rows.
+
+    Raises:
+        CapabilityError: It predicts nothing, or was fitted without labels.
+        DataError: It learnt other labels than these.
+    """
+    name = type(model).__name__
+    if not model.capabilities.predicts:
+        raise CapabilityError(f"{name} does not predict labels.")
+    classes = np.asarray(model.classes_)  # refuses a method fitted without labels
+    numbers = not len(classes)
+    if numbers != (np.asarray(y).dtype.kind == "f"):
+        learnt, asked = ("numbers", "classes") if numbers else ("classes", "numbers")
+        raise DataError(f"{name} learnt {learnt}, and these labels are {asked}.")
+    if not numbers and not np.isin(y, classes).any():
+        raise DataError(f"{name} learnt other classes than those of this label.")
+    return numbers
