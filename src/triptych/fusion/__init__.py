@@ -10,6 +10,7 @@ from typing import Any
 from triptych.lazy import attribute
 
 _EXPORTS = {
+    "EarlyFusion": "early_fusion",
     "IntactSpace": "intact_space",
     "MultimodalAutoencoder": "multimodal_autoencoder",
     "MultimodalVAE": "multimodal_vae",
