@@ -83,14 +83,35 @@ def test_gradients_of_every_input(maps, steps, torch_draws):
         return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
     kernel, place = ((4 * D, D, 3, 3), (2, 2)) if maps else ((4 * D, D), ())
-    given = [draw(*kernel), draw(B, *place, 4 * D), draw(steps, B, 4 * D)]
-    full = draw(steps, B, *place, 4 * D) if maps else None
+    weight_x = (4 * D, 2, 3, 3) if maps else (4 * D, 2)
+    weight, static, flat = draw(*kernel), draw(B, *place, 4 * D), draw(steps, B, 4 * D)
+    x, weight_x, bias = draw(steps, B, *place, 2), draw(*weight_x), draw(4 * D)
 
-    def run(weight, static, flat, full):
-        return lstm_states(weight, steps, static=static, flat=flat, full=full)
+    def run(weight, static, flat, x, weight_x, bias):
+        given = {"static": static, "flat": flat, "x": x, "weight_x": weight_x, "bias": bias}
+        return lstm_states(weight, steps, **given)
 
-    assert torch.autograd.gradcheck(run, (*given, full))
-    assert torch.autograd.gradcheck(lambda w, f: run(w, None, f, full), (given[0], given[2]))
+    assert torch.autograd.gradcheck(run, (weight, static, flat, x, weight_x, bias))
+    assert torch.autograd.gradcheck(
+        lambda w, s: run(w, s, None, None, None, None), (weight, static)
+    )
+    assert torch.autograd.gradcheck(
+        lambda w, x, v: run(w, None, None, x, v, None), (weight, x, weight_x)
+    )
+
+
+def test_asked_twice_the_gradients_are_the_same(torch_draws):
+    net, (_, _, both) = layer(), signals()
+    parameters = list(net.parameters())
+    states = net(both, B, T).values
+    ask = torch.randn_like(states)
+    once = torch.autograd.grad(states, parameters, ask, retain_graph=True)
+    other = net(both, B, T).values  # takes the memory that the first has given back
+    again = torch.autograd.grad(states, parameters, ask)
+    fresh = torch.autograd.grad(other, parameters, ask)
+    for a, b, c in zip(once, again, fresh, strict=True):
+        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(a, c)
 
 
 def test_one_sigmoid_is_a_tanh():
@@ -140,6 +161,6 @@ def test_pictures_of_other_sizes_are_brought_to_one(torch_draws):
     assert net(both, B, T).values.shape == (T, B, 10, 8, D)
 
 
-def test_maps_must_have_a_size():
-    with pytest.raises(ShapeError, match="static or full must say their size"):
+def test_somebody_must_say_how_many_rows():
+    with pytest.raises(ShapeError, match="static or x must say how many rows"):
         lstm_states(torch.zeros(4, 1, 3, 3), 1, flat=torch.zeros(1, 1, 4))

@@ -7,6 +7,7 @@ from triptych.evaluation.columns import COLUMNS, columns
 from triptych.evaluation.evaluate import curve_of, evaluate
 from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
+from triptych.evaluation.noise_grid import NoiseGrid, noise_grid
 from triptych.evaluation.probes import knn_probe, linear_probe
 from triptych.evaluation.reconstruction import reconstruct_absent, reconstruction_r2
 from triptych.evaluation.resources import measure
@@ -39,6 +40,7 @@ __all__ = [
     "BestSingle",
     "Chance",
     "ConcatPCA",
+    "NoiseGrid",
     "Partners",
     "ShuffledPairs",
     "ZeroShotScore",
@@ -57,6 +59,7 @@ __all__ = [
     "measure",
     "missing_curve",
     "modality_gap",
+    "noise_grid",
     "reconstruct_absent",
     "reconstruct_subsets",
     "reconstruction_r2",

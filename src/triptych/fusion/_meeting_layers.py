@@ -94,7 +94,8 @@ class MeetingLayers(nn.Module):
                 for m, n in self.reads.items()
             ]
             return self.code(torch.cat(found, dim=1))  # type: ignore[no-any-return]
-        joint = self.joint[0](signals, rows, longest, present)
+        every = all(bool(mask.all()) for mask in present.values())
+        joint = self.joint[0](signals, rows, longest, None if every else present)
         for layer in list(self.joint)[1:]:
             joint = layer({JOINT: joint}, rows, longest)
         return self.code(self._read(joint, steps))  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ call after the loop. Maps are kept as (..., h, w, c), the layout in which convol
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,158 +55,198 @@ def lstm_states(
     *,
     static: Tensor | None = None,
     flat: Tensor | None = None,
-    full: Tensor | None = None,
+    x: Tensor | None = None,
+    weight_x: Tensor | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    r"""States of all steps of a (convolutional) LSTM whose inputs have been multiplied already.
+    r"""States of all steps of a (convolutional) LSTM.
 
     .. math:: [i, f, o] = \sigma(a_t), \quad g = \tanh(a^g_t), \quad
               c_t = f \odot c_{t-1} + i \odot g, \quad h_t = o \odot \tanh(c_t)
 
-    with :math:`a_t = W * h_{t-1} + s + u_t + v_t`, a convolution that keeps the size of maps, and
-    a matrix product where there are none. There are no peepholes.
+    with :math:`a_t = W * h_{t-1} + V * x_t + b + s + u_t`; the products are convolutions that keep
+    the size of maps, and matrix products where there are no maps. There are no peepholes.
 
     Args:
-        weight: Recurrent weights (4d, d, k, k) with k odd, or (4d, d); gates in the order i, f, o,
-            g. They, like the inputs, come with the block of g doubled (:func:`gate_scale`).
+        weight: W: (4d, d, k, k) with k odd, or (4d, d); gates in the order i, f, o, g. All that is
+            added comes with the block of g doubled (:func:`gate_scale`).
         steps: How many, t >= 1.
         static: s, the same at every step: (b, h, w, 4d), or (b, 4d) without maps.
-        flat: u, the same at every place: (t, b, 4d).
-        full: v: (t, b, h, w, 4d); not used without maps.
+        flat: u, the same at every place of maps: (t, b, 4d).
+        x: What changes from step to step: (t, b, h, w, c), or (t, b, c) without maps.
+        weight_x: V: (4d, c, k, k) or (4d, c).
+        bias: b: (4d,); with ``x`` only.
 
     Returns:
         h: (t, b, h, w, d) or (t, b, d). A state has seen no later step, so of a sequence that is
         padded at its end the states at true steps are those of the sequence alone.
 
+    Raises:
+        ShapeError: Neither ``static`` nor ``x`` is there to say how many rows there are.
+
     References:
         Shi et al. 2015, arXiv:1506.04214, eq. 3 without peepholes; Barnum, Talukder, Yue 2020,
         arXiv:2011.07191.
     """
-    maps = weight.ndim == 4
-    if maps and static is None and full is None:
-        raise ShapeError("lstm_states of maps: static or full must say their size.")
-    given = [p for p in (static, flat, full, weight) if p is not None]
-    if torch.is_grad_enabled() and any(p.requires_grad for p in given):
-        states: Tensor = _States.apply(weight, steps, static, flat, full)  # type: ignore[no-untyped-call]
+    if static is None and x is None:
+        raise ShapeError("lstm_states: static or x must say how many rows there are.")
+    given = (weight, static, flat, x, weight_x, bias)
+    if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in given):
+        states: Tensor = _States.apply(steps, *given)  # type: ignore[no-untyped-call]
         return states
-    return _forward(weight, steps, static, flat, full, keep=False)[0]
+    return _forward(steps, *given, keep=False)[0]
 
 
 def _forward(
-    weight: Tensor,
     steps: int,
+    weight: Tensor,
     static: Tensor | None,
     flat: Tensor | None,
-    full: Tensor | None,
+    x: Tensor | None,
+    weight_x: Tensor | None,
+    bias: Tensor | None,
     *,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """States h, and where they are kept for the way back, gates, cells and tanh of cells."""
-    width = weight.shape[1]
-    if static is not None:
-        shape = static.shape[:-1]
-    elif full is not None:
-        shape = full.shape[1:-1]
-    else:
-        assert flat is not None
-        shape = flat.shape[1:-1]
-    like = next(p for p in (static, flat, full) if p is not None)
-    held = steps if keep else 1
-    h = like.new_empty(steps, *shape, width)
-    gates = like.new_empty(held, *shape, GATES * width)
-    cells, bent = (like.new_empty(held, *shape, width) for _ in range(2))
+) -> tuple[Tensor, list[Tensor]]:
+    """States h, and what the way back needs: gates, 2 c and tanh(c) by step."""
+    width, maps = weight.shape[1], weight.ndim == 4
     kernel = _laid_out(weight)
-    past: Tensor | None = None
+    held = steps if keep else 1
+    if x is not None:
+        assert weight_x is not None
+        gates = _product(x.flatten(0, 1), _laid_out(weight_x), bias)
+        gates = gates.reshape(steps, x.shape[1], *gates.shape[1:])
+    else:
+        assert static is not None
+        gates = _buffer((held, *static.shape), static)
+    shape = (*gates.shape[1:-1], width)
+    h = gates.new_empty(steps, *shape)
+    cells, bent = (_buffer((held, *shape), gates) for _ in range(2))
     for t in range(steps):
         at = t if keep else 0
-        a, c, bent_c = gates[at], cells[at], bent[at]
-        terms = [] if t == 0 else [_product(h[t - 1], kernel)]
-        terms += [] if static is None else [static]
-        terms += [] if full is None else [full[t]]
-        if flat is not None:
-            u = flat[t]
-            terms.append(u[:, None, None] if weight.ndim == 4 else u)
-        if len(terms) == 1:
-            a.copy_(terms[0].expand_as(a))
-        else:
-            torch.add(terms[0], terms[1], out=a)
-            for term in terms[2:]:
-                a.add_(term)
+        a, c, tanh_c = gates[t if x is not None else at], cells[at], bent[at]
+        added = [] if t == 0 else [_product(h[t - 1], kernel)]
+        added += [] if static is None else [static]
+        added += [] if flat is None else [flat[t][:, None, None] if maps else flat[t]]
+        if x is None and len(added) == 1:
+            a.copy_(added.pop())
+        elif x is None:
+            torch.add(added.pop(), added.pop(), out=a)
+        for term in added:
+            a.add_(term)
         a.sigmoid_()
         i, f, o, s = torch.split(a, width, dim=-1)
-        # c = f c + i (2s - 1)
-        torch.mul(i, s, out=bent_c)
-        bent_c.mul_(2).sub_(i)
-        if past is None:
-            c.copy_(bent_c)
+        # 2 c = f 2 c + 2 i (2 s - 1): doubled too, since the sigmoid is faster than the tanh
+        if t:
+            torch.mul(f, cells[t - 1 if keep else 0], out=c).sub_(i, alpha=2)
         else:
-            torch.addcmul(bent_c, f, past, out=c)
-        torch.tanh(c, out=bent_c)
-        torch.mul(o, bent_c, out=h[t])
-        past = c if keep else c.clone()
-    return h, gates, cells, bent
+            torch.mul(i, -2, out=c)
+        c.addcmul_(i, s, value=4)
+        torch.sigmoid(c, out=tanh_c).mul_(2).sub_(1)
+        torch.mul(o, tanh_c, out=h[t])
+    return h, [gates, cells, bent]
 
 
 class _States(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        weight: Tensor,
-        steps: int,
-        static: Tensor | None,
-        flat: Tensor | None,
-        full: Tensor | None,
-    ) -> Tensor:
-        h, gates, cells, bent = _forward(weight, steps, static, flat, full, keep=True)
-        ctx.save_for_backward(weight, h, gates, cells, bent)
-        ctx.given = static is not None, flat is not None, full is not None
+    def forward(ctx: Any, steps: int, *given: Tensor | None) -> Tensor:
+        h, ctx.held = _forward(steps, *given, keep=True)  # type: ignore[arg-type]
+        ctx.save_for_backward(h, *given)
         return h
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight, h, gates, cells, bent = ctx.saved_tensors
-        steps, width = len(h), weight.shape[1]
-        kernel = _laid_out(weight)
-        da = torch.empty_like(gates)
-        dh = grad[steps - 1]
-        dc: Tensor | None = None
-        for t in reversed(range(steps)):
-            i, f, o, s = torch.split(gates[t], width, dim=-1)
-            di, df, do, ds = torch.split(da[t], width, dim=-1)
-            torch.mul(dh, bent[t], out=do)
-            through = torch.ops.aten.tanh_backward(dh * o, bent[t])
-            dc = through if dc is None else dc.add_(through)
-            torch.mul(dc, i, out=ds).mul_(2)
-            torch.mul(dc, s, out=di).mul_(2).sub_(dc)
-            if t:
-                torch.mul(dc, cells[t - 1], out=df)
-                dc = dc * f
-            else:
-                df.zero_()
-            torch.ops.aten.sigmoid_backward.grad_input(da[t], gates[t], grad_input=da[t])
-            if t:
-                dh = _product_back(da[t], kernel).add_(grad[t - 1])
-        static, flat, full = ctx.given
-        needs = ctx.needs_input_grad
+        h, *given = ctx.saved_tensors
+        weight, static, flat, x, weight_x, bias = given
+        # The gates are written over below; who asks a second time has them computed again.
+        held = ctx.held or _forward(len(h), *given, keep=True)[1]
+        ctx.held = None
+        da = _gate_gradients(grad, weight, *held)
+        names = ("weight", "static", "flat", "x", "weight_x", "bias")
+        needs = dict(zip(names, ctx.needs_input_grad[1:], strict=True))
         over = tuple(range(2, da.ndim - 1))  # the places of maps
-        return (
-            _weight_back(h, da, weight) if needs[0] else None,
-            None,
-            da.sum(0) if static and needs[2] else None,
-            (da.sum(over) if over else da) if flat and needs[3] else None,
-            da if full and needs[4] else None,
-        )
+        dx, dv, db = None, None, None
+        if x is not None:
+            wanted = [needs["x"], needs["weight_x"], bias is not None and needs["bias"]]
+            dx, dv, db = _product_gradients(da.flatten(0, 1), x.flatten(0, 1), weight_x, wanted)
+            dx = None if dx is None else dx.reshape(x.shape)
+        dw = None
+        if needs["weight"]:
+            dw = torch.zeros_like(weight)
+            if len(h) > 1:
+                seen, asked = h[:-1].flatten(0, 1), da[1:].flatten(0, 1)
+                dw = _product_gradients(asked, seen, weight, [False, True, False])[1]
+        ds = da.sum(0) if static is not None and needs["static"] else None
+        du = None
+        if flat is not None and needs["flat"]:
+            du = da.sum(over) if over else da.clone()
+        for buffer in held[0 if x is None else 1 :]:
+            _give_back(buffer)
+        return None, dw, ds, du, dx, dv, db
+
+
+def _gate_gradients(
+    grad: Tensor, weight: Tensor, gates: Tensor, cells: Tensor, bent: Tensor
+) -> Tensor:
+    """Gradients of what opens the gates, (t, b, ..., 4d), written over the gates."""
+    width, kernel = weight.shape[1], _laid_out(weight)
+    dh, dc = grad[-1], torch.zeros_like(cells[0])
+    fresh = torch.empty_like(gates[0])
+    di, df, do, ds = torch.split(fresh, width, dim=-1)
+    for t in reversed(range(len(gates))):
+        i, f, o, s = torch.split(gates[t], width, dim=-1)
+        torch.mul(dh, bent[t], out=do)
+        # dc is the gradient of 2 c, in which all below is linear.
+        dc.add_(torch.ops.aten.tanh_backward(dh * o, bent[t]), alpha=0.5)
+        torch.mul(dc, i, out=ds).mul_(4)
+        torch.mul(dc, s, out=di).mul_(2).sub_(dc).mul_(2)
+        if t:
+            torch.mul(dc, cells[t - 1], out=df)
+            dc.mul_(f)
+        else:
+            df.zero_()
+        torch.ops.aten.sigmoid_backward.grad_input(fresh, gates[t], grad_input=gates[t])
+        if t:
+            dh = _product_back(gates[t], kernel).add_(grad[t - 1])
+    return gates
+
+
+# Memory of steps before, used again: fresh pages would cost a quarter of a step on a processor.
+_FREE: list[Tensor] = []
+_HELD, _LOCK = 1 << 28, threading.Lock()  # bytes
+
+
+def _buffer(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Room for numbers, where an earlier step had as much."""
+    size = math.prod(shape)
+    if like.device.type == "cpu":
+        with _LOCK:
+            for at, free in enumerate(_FREE):
+                if free.dtype == like.dtype and size <= len(free) <= 2 * size:
+                    return _FREE.pop(at)[:size].view(shape)
+    return like.new_empty(size)[:size].view(shape)
+
+
+def _give_back(buffer: Tensor) -> None:
+    whole = buffer._base
+    if whole is None or buffer.device.type != "cpu":
+        return
+    with _LOCK:
+        _FREE.insert(0, whole)
+        while sum(free.nbytes for free in _FREE) > _HELD:
+            _FREE.pop()
 
 
 def _laid_out(weight: Tensor) -> Tensor:
     return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
 
 
-def _product(h: Tensor, weight: Tensor) -> Tensor:
-    """What the gates hear of the state before: (b, h, w, 4d) or (b, 4d)."""
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What gates hear of x (n, h, w, c) or (n, c)."""
     if weight.ndim == 2:
-        return h @ weight.T
-    return _last(F.conv2d(_first(h), weight, padding=weight.shape[2] // 2))
+        return F.linear(x, weight, bias)
+    return _last(F.conv2d(_first(x), weight, bias, padding=weight.shape[2] // 2)).contiguous()
 
 
 def _product_back(da: Tensor, weight: Tensor) -> Tensor:
@@ -214,28 +255,31 @@ def _product_back(da: Tensor, weight: Tensor) -> Tensor:
     return _last(F.conv_transpose2d(_first(da), weight, padding=weight.shape[2] // 2)).contiguous()
 
 
-def _weight_back(h: Tensor, da: Tensor, weight: Tensor) -> Tensor:
-    """Gradient of the recurrent weights over all steps at once."""
-    if len(h) == 1:
-        return torch.zeros_like(weight)
-    seen, asked = h[:-1].flatten(0, 1), da[1:].flatten(0, 1)
+def _product_gradients(
+    da: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of x, weight and bias, those wanted, of all steps in one call."""
     if weight.ndim == 2:
-        return asked.T @ seen
+        return (
+            da @ weight if wanted[0] else None,
+            da.T @ x if wanted[1] else None,
+            da.sum(0) if wanted[2] else None,
+        )
     pad = weight.shape[2] // 2
-    found: Tensor = torch.ops.aten.convolution_backward(
-        _first(asked),
-        _first(seen),
-        weight,
-        None,
+    dx, dw, db = torch.ops.aten.convolution_backward(
+        _first(da),
+        _first(x),
+        _laid_out(weight),
+        [len(weight)],
         [1, 1],
         [pad, pad],
         [1, 1],
         False,
         [0, 0],
         1,
-        [False, True, False],
-    )[1]
-    return found
+        wanted,
+    )
+    return None if dx is None else _last(dx).contiguous(), dw, db
 
 
 def _first(maps: Tensor) -> Tensor:
@@ -305,46 +349,64 @@ class JoinedLayer(nn.Module):
         scale = torch.ones_like(self.bias)
         if self.state is not None:
             scale = gate_scale(self.width, self.bias)
-        # What is added, by whether it changes over time and from place to place.
-        sums: dict[tuple[bool, bool], Tensor] = {}
+        bias: Tensor | None = self.bias * scale
+        steady: list[Tensor] = []  # the same at every step
+        flat: list[Tensor] = []  # the same at every place
+        moving: list[tuple[Tensor, Tensor]] = []  # neither, with the weights
         for name in self.inputs:
-            if name in signals:
-                signal = signals[name]
-                added = self._heard(signal, self.inputs[name].scaled(scale))  # type: ignore[operator]
-                if present is not None:
-                    mask = present[name].to(added.dtype)
-                    added = added * mask.reshape(-1, *[1] * (added.ndim - 1 - signal.timed))
-                key = signal.timed, signal.maps
-                sums[key] = sums[key] + added if key in sums else added
-        static = sums.get((False, False), self.bias.new_zeros(rows, len(self.bias)))
-        static = static + self.bias * scale
-        if self.size is not None:
-            static = static[:, None, None].expand(-1, *self.size, -1)
-            if (False, True) in sums:
-                static = static + sums[False, True]
+            if name not in signals:
+                continue
+            signal, weight = signals[name], self.inputs[name].scaled(scale)  # type: ignore[operator]
+            values = signal.values
+            if present is not None:
+                mask = present[name].to(values.dtype)
+                values = values * mask.reshape(-1, *[1] * (values.ndim - 1 - signal.timed))
+            if signal.timed and signal.maps == (self.size is not None):
+                moving.append((self._resized(values), weight))
+            elif signal.timed:
+                flat.append(F.linear(values, weight))
+            else:
+                steady.append(self._heard(values, weight, bias))
+                bias = None  # the first of them brings it along
+        if bias is not None and not moving:
+            steady.append(self._spread(bias.expand(rows, -1)))
+        static = sum(steady[1:], steady[0]) if steady else None
         if self.state is None:
+            assert static is not None
             return Signal(F.gelu(static), timed=False, maps=self.size is not None)
         states = lstm_states(
             self.state.scaled(scale),
             steps,
             static=static,
-            flat=sums.get((True, False)),
-            full=sums.get((True, True)),
+            flat=sum(flat[1:], flat[0]) if flat else None,
+            x=torch.cat([v for v, _ in moving], dim=-1) if moving else None,
+            weight_x=torch.cat([w for _, w in moving], dim=1) if moving else None,
+            bias=bias if moving else None,
         )
         return Signal(states, timed=True, maps=self.size is not None)
 
-    def _heard(self, signal: Signal, weight: Tensor) -> Tensor:
-        """A signal's part of the sum, of all steps in one call."""
-        if not signal.maps:
-            return signal.values @ weight.T
-        values = signal.values.flatten(0, 1) if signal.timed else signal.values
-        out = F.conv2d(
-            _first(values), _laid_out(weight), stride=self.stride, padding=weight.shape[2] // 2
+    def _heard(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """What has no time, in the form of the layer's sum: (b, h, w, rows) or (b, rows)."""
+        if weight.ndim == 2:
+            return self._spread(F.linear(values, weight, bias))
+        kernel, pad = _laid_out(weight), weight.shape[2] // 2
+        return self._resized(
+            _last(F.conv2d(_first(values), kernel, bias, stride=self.stride, padding=pad))
         )
-        if self.size is not None and out.shape[2:] != self.size:
-            out = F.interpolate(out, self.size, mode="bilinear", align_corners=False)
-        found = _last(out)
-        return found.reshape(*signal.values.shape[:2], *found.shape[1:]) if signal.timed else found
+
+    def _spread(self, values: Tensor) -> Tensor:
+        """Features (b, n) at every place of the layer's map."""
+        if self.size is None:
+            return values
+        return values[:, None, None].expand(-1, *self.size, -1)
+
+    def _resized(self, maps: Tensor) -> Tensor:
+        """Maps (..., h, w, c) in the layer's size."""
+        if self.size is None or maps.shape[-3:-1] == self.size:
+            return maps
+        some = _first(maps.flatten(0, -4))
+        some = _last(F.interpolate(some, self.size, mode="bilinear", align_corners=False))
+        return some.reshape(*maps.shape[:-3], *some.shape[1:])
 
 
 class _Weight(nn.Module):
