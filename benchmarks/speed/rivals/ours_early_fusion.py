@@ -5,6 +5,7 @@ equations stand, one step of time after another.
 """
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,7 @@ def prepare(side, batch, steps, width, bands, n):
 
     with np.load(DATA / "fsdd.npz") as stored:
         waves, offsets = stored["waveforms"], stored["offsets"]
-    spoken = [waves[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    spoken = [waves[a:b] for a, b in pairwise(offsets)]
 
     def features():
         present = np.ones(len(spoken), dtype=bool)

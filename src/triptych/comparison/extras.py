@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Callable, Mapping
 from inspect import signature
 from itertools import combinations, permutations
@@ -18,6 +19,7 @@ from triptych.errors import CapabilityError, DataError
 from triptych.evaluation.codes import comparable, read_codes, usable_rows
 from triptych.evaluation.columns import has_class_names, named_by_text
 from triptych.evaluation.evaluate import curve_of
+from triptych.evaluation.noise_grid import noise_grid
 from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
 from triptych.evaluation.zero_shot import TEMPLATES, zero_shot_of_label
 from triptych.modalities import Modalities
@@ -39,6 +41,8 @@ TESTED, TESTED_ROWS, WIDE, WIDE_ROWS = 10, 2000, 300, 300
 # Columns up to which EM is run again for every permutation.
 LEARNT_AGAIN = 150
 KEPT_ROWS = 5000
+# Ratios in decibels, and rows asked at each pair of them.
+NOISE, NOISY_ROWS = (math.inf, 20.0, 10.0, 0.0, -10.0), 300
 
 
 def gather(
@@ -78,6 +82,7 @@ def gather(
         "kept": lambda: _kept(model, data, label),
         "zero_shot": lambda: _zero_shots(model, train, test, label),
         "gates": lambda: _gates(model),
+        "noise": lambda: _noise(model, data, label),
     }
     extras, troubles = {}, []
     for name, make in makers.items():
@@ -329,6 +334,24 @@ def _gates(model: Any) -> dict[str, Any]:
             "form": str(getattr(model, "form", "elementwise")),
         }
         for name, about in found.items()
+    }
+
+
+def _noise(model: Any, data: Dataset, label: str | None) -> dict[str, Any]:
+    """Accuracy under noise on the first two modalities that can have it, if labels were learnt."""
+    noisy = [m for m in data.X.names if data.X.kind(m).form != "text"][:2]
+    if label is None or not noisy or not model.capabilities.predicts:
+        return {}
+    y = np.asarray(data.labels[label])
+    rows = _draw(np.flatnonzero(usable_rows(model, data.X)), NOISY_ROWS, "noise")
+    grid = noise_grid(model, data.X[rows], y[rows], dict.fromkeys(noisy, NOISE))
+    return {
+        "modalities": noisy,
+        # Infinity has no place in JSON.
+        "levels": [None if math.isinf(level) else level for level in NOISE],
+        "value": grid.value.tolist(),
+        "measure": grid.measure,
+        "rows": grid.rows,
     }
 
 

@@ -172,6 +172,17 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Quality by noise on one modality or two; ``levels`` in dB, ``None`` where there is none."""
+
+    modalities: tuple[str, ...]
+    levels: tuple[float | None, ...]
+    value: tuple[tuple[float, ...], ...]
+    measure: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class Exhibits:
     """All that one method has to show; empty parts are not drawn."""
 
@@ -186,6 +197,7 @@ class Exhibits:
     kept: tuple[Keeps, ...] = ()
     naming: tuple[Naming, ...] = ()
     gates: tuple[Gate, ...] = ()
+    noise: Noise | None = None
 
     def __bool__(self) -> bool:
         """Whether there is anything to show."""
@@ -214,6 +226,7 @@ def read_exhibits(extras: Mapping[str, Any] | None) -> Exhibits:
         kept=_kept(extras.get("kept")),
         naming=_naming(extras.get("zero_shot")),
         gates=_gates(extras.get("gates") or {}),
+        noise=_noise(extras.get("noise") or {}),
     )
 
 
@@ -390,6 +403,19 @@ def _gates(values: Mapping[str, Any]) -> tuple[Gate, ...]:
             plain = v.get("form") != "attention"
             found.append(Gate(str(name), mean, spread, saturated, plain))
     return tuple(found)
+
+
+def _noise(v: Mapping[str, Any]) -> Noise | None:
+    names, levels = tuple(map(str, v.get("modalities") or ())), tuple(v.get("levels") or ())
+    found = v.get("value") or ()
+    rows = found if len(names) == 2 else [found]
+    value = tuple(tuple(finite(cell) for cell in row) for row in rows)
+    whole = all(len(row) == len(levels) and None not in row for row in value)
+    if not names or not levels or not whole or len(value) != len(levels) ** (len(names) - 1):
+        return None
+    kept = tuple(tuple(cell for cell in row if cell is not None) for row in value)
+    steps = tuple(finite(level) for level in levels)
+    return Noise(names, steps, kept, str(v.get("measure") or "accuracy"), int(v.get("rows") or 0))
 
 
 def _missing(value: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
