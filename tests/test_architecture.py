@@ -21,7 +21,7 @@ FLOORS = (
         *("errors", "arrays", "folders", "lazy", "neighbours", "seeding", "values"),
         *("bases", "blocks", "linalg", "moments", "similarity"),
     },
-    {"media", "modalities", "dataset", "files", "splits", "datasets"},
+    {"media", "modalities", "dataset", "files", "noise", "splits", "datasets"},
     {"features", "canonical", "nn", "losses"},
     {"training"},
     {"contracts"},

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from triptych import fusion as fusion
     from triptych import information as information
     from triptych import losses as losses
+    from triptych import noise as noise
     from triptych import report as report
     from triptych import retrieval as retrieval
     from triptych import similarity as similarity
@@ -44,6 +45,7 @@ _EXPORTS = {
     "information": "information",
     "load": "catalog",
     "losses": "losses",
+    "noise": "noise",
     "report": "report",
     "retrieval": "retrieval",
     "similarity": "similarity",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Callable, Mapping
 from inspect import signature
 from itertools import combinations, permutations
@@ -18,6 +19,7 @@ from triptych.errors import CapabilityError, DataError
 from triptych.evaluation.codes import comparable, read_codes, usable_rows
 from triptych.evaluation.columns import has_class_names, named_by_text
 from triptych.evaluation.evaluate import curve_of
+from triptych.evaluation.noise_grid import noise_grid
 from triptych.evaluation.prediction import (
     PredictionCurve,
     check_predicts,
@@ -48,6 +50,8 @@ TESTED, TESTED_ROWS, WIDE, WIDE_ROWS = 10, 2000, 300, 300
 LEARNT_AGAIN = 150
 KEPT_ROWS = 5000
 PREDICTED_ROWS = 2000
+# Ratios in decibels, and rows asked at each pair of them.
+NOISE, NOISY_ROWS = (math.inf, 20.0, 10.0, 0.0, -10.0), 300
 
 
 def gather(
@@ -89,6 +93,7 @@ def gather(
         "zero_shot": lambda: _zero_shots(model, train, test, label),
         "gates": lambda: _gates(model),
         "predictions": lambda: _predictions(model, data, label, train),
+        "noise": lambda: _noise(model, data, label),
     }
     extras, troubles = {}, []
     for name, make in makers.items():
@@ -398,6 +403,24 @@ def _predictions(
             "area": found.area,
         }
     return out
+
+
+def _noise(model: Any, data: Dataset, label: str | None) -> dict[str, Any]:
+    """Accuracy under noise on the first two modalities that can have it, if labels were learnt."""
+    noisy = [m for m in data.X.names if data.X.kind(m).form != "text"][:2]
+    if label is None or not noisy or not model.capabilities.predicts:
+        return {}
+    y = np.asarray(data.labels[label])
+    rows = _draw(np.flatnonzero(usable_rows(model, data.X)), NOISY_ROWS, "noise")
+    grid = noise_grid(model, data.X[rows], y[rows], dict.fromkeys(noisy, NOISE))
+    return {
+        "modalities": noisy,
+        # Infinity has no place in JSON.
+        "levels": [None if math.isinf(level) else level for level in NOISE],
+        "value": grid.value.tolist(),
+        "measure": grid.measure,
+        "rows": grid.rows,
+    }
 
 
 def _kept(model: Any, data: Dataset, label: str | None) -> list[dict[str, Any]]:

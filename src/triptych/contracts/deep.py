@@ -130,10 +130,7 @@ class DeepMethod(Method):
         self.seed_ = check_random_state(self.random_state)
         if validation is None and self.training.validation_share > 0:
             X, y, validation = self._set_aside(X, y)
-        self.inputs_ = {
-            m: learn_input(X, m, (self.encoders or {}).get(m) or default_encoder(X.kind(m)))
-            for m in sorted(X.names)
-        }
+        self.inputs_ = {m: self._learn_input(X, m) for m in sorted(X.names)}
         network = self._build({m: X.kind(m) for m in sorted(X.names)})
         rows = Rows(X, self.inputs_, self._targets(y), content=self._needs_content)
         valid = None
@@ -154,6 +151,12 @@ class DeepMethod(Method):
         )
         self.network_ = network.eval()
         self._after_training(X)
+
+    def _learn_input(self, X: Modalities, name: str) -> Any:
+        """What turns a modality into tensors."""
+        return learn_input(
+            X, name, (self.encoders or {}).get(name) or default_encoder(X.kind(name))
+        )
 
     def _targets(self, y: NDArray[Any] | None) -> NDArray[Any] | None:
         """Labels as numbers, for methods that learn from them."""

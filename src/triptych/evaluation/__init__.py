@@ -7,6 +7,7 @@ from triptych.evaluation.columns import COLUMNS, columns
 from triptych.evaluation.evaluate import curve_of, evaluate
 from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
+from triptych.evaluation.noise_grid import NoiseGrid, noise_grid
 from triptych.evaluation.prediction import (
     add_noise,
     calibration,
@@ -46,6 +47,7 @@ __all__ = [
     "BestSingle",
     "Chance",
     "ConcatPCA",
+    "NoiseGrid",
     "Partners",
     "ShuffledPairs",
     "ZeroShotScore",
@@ -66,6 +68,7 @@ __all__ = [
     "measure",
     "missing_curve",
     "modality_gap",
+    "noise_grid",
     "prediction_by_absence",
     "prediction_by_noise",
     "prediction_score",

@@ -13,6 +13,7 @@ _EXPORTS = {
     "AttentionFusion": "attention_fusion",
     "ConcatFusion": "concat_fusion",
     "GatedFusion": "gated_fusion",
+    "EarlyFusion": "early_fusion",
     "IntactSpace": "intact_space",
     "LateFusion": "late_fusion",
     "LowRankFusion": "low_rank_fusion",

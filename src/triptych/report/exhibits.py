@@ -206,6 +206,17 @@ class Fading:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Quality by noise on one modality or two; ``levels`` in dB, ``None`` where there is none."""
+
+    modalities: tuple[str, ...]
+    levels: tuple[float | None, ...]
+    value: tuple[tuple[float, ...], ...]
+    measure: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class Exhibits:
     """All that one method has to show; empty parts are not drawn."""
 
@@ -222,6 +233,7 @@ class Exhibits:
     naming: tuple[Naming, ...] = ()
     gates: tuple[Gate, ...] = ()
     fading: tuple[Fading, ...] = ()
+    noise: Noise | None = None
 
     def __bool__(self) -> bool:
         """Whether there is anything to show."""
@@ -262,6 +274,7 @@ def read_exhibits(extras: Mapping[str, Any] | None) -> Exhibits:
         naming=_naming(extras.get("zero_shot")),
         gates=_gates(extras.get("gates") or {}),
         fading=_fading(extras.get("predictions") or {}),
+        noise=_noise(extras.get("noise") or {}),
     )
 
 
@@ -449,6 +462,19 @@ def _fading(values: Mapping[str, Any]) -> tuple[Fading, ...]:
         if area is not None and len(at) == len(value) > 1:
             found.append(Fading(str(cause), str(known.get("measure") or ""), at, value, area))
     return tuple(found)
+
+
+def _noise(v: Mapping[str, Any]) -> Noise | None:
+    names, levels = tuple(map(str, v.get("modalities") or ())), tuple(v.get("levels") or ())
+    found = v.get("value") or ()
+    rows = found if len(names) == 2 else [found]
+    value = tuple(tuple(finite(cell) for cell in row) for row in rows)
+    whole = all(len(row) == len(levels) and None not in row for row in value)
+    if not names or not levels or not whole or len(value) != len(levels) ** (len(names) - 1):
+        return None
+    kept = tuple(tuple(cell for cell in row if cell is not None) for row in value)
+    steps = tuple(finite(level) for level in levels)
+    return Noise(names, steps, kept, str(v.get("measure") or "accuracy"), int(v.get("rows") or 0))
 
 
 def _missing(value: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:

@@ -19,6 +19,7 @@ from triptych.report.confusion import confusion_map
 from triptych.report.exhibits import Item
 from triptych.report.figures import Picture
 from triptych.report.gates import gate_bars
+from triptych.report.noise import noise_map
 from triptych.report.numbers import NATS_PER_BIT
 from triptych.report.predictions import fading_curves
 from triptych.report.summary import summarise
@@ -177,6 +178,7 @@ def _section(row: Row) -> _Section:
         figures.missing_curves({row.name: shown.missing}),
         fading_curves(shown.fading, row.name),
         gate_bars(shown.gates, row.name),
+        noise_map(shown.noise, row.name),
         *(confusion_map(naming, row.name) for naming in shown.naming),
     )
     folded = (figures.loss_terms(shown.curves, row.name),)

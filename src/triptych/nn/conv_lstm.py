@@ -1,0 +1,423 @@
+"""Convolutional LSTM: gates that read a map, a sequence, or both, at every step.
+
+What depends on the input alone is computed for all steps in one call before the loop over time,
+what a constant picture adds is computed once, and the gradient of the recurrent weights is one
+call after the loop. Maps are kept as (..., h, w, c), the layout in which convolutions are fast.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from triptych.errors import ShapeError
+from triptych.nn.parts import Parts
+
+GATES = 4
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What a layer reads.
+
+    Args:
+        values: A map (b, h, w, c) or features (b, p); with a first axis of t steps if ``timed``.
+        timed: Whether it changes over time.
+        maps: Whether it is a map.
+    """
+
+    values: Tensor
+    timed: bool
+    maps: bool
+
+
+def gate_scale(width: int, like: Tensor) -> Tensor:
+    """Factors (4 * width,) of pre-activations in the order i, f, o, g.
+
+    tanh(x) = 2 σ(2x) - 1, so with the last block doubled one sigmoid serves all four gates.
+    """
+    scale = torch.ones(GATES * width, dtype=like.dtype, device=like.device)
+    scale[3 * width :] = 2
+    return scale
+
+
+def lstm_states(
+    weight: Tensor,
+    steps: int,
+    *,
+    static: Tensor | None = None,
+    flat: Tensor | None = None,
+    x: Tensor | None = None,
+    weight_x: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    r"""States of all steps of a (convolutional) LSTM.
+
+    .. math:: [i, f, o] = \sigma(a_t), \quad g = \tanh(a^g_t), \quad
+              c_t = f \odot c_{t-1} + i \odot g, \quad h_t = o \odot \tanh(c_t)
+
+    with :math:`a_t = W * h_{t-1} + V * x_t + b + s + u_t`; the products are convolutions that keep
+    the size of maps, and matrix products where there are no maps. There are no peepholes.
+
+    Args:
+        weight: W: (4d, d, k, k) with k odd, or (4d, d); gates in the order i, f, o, g. All that is
+            added comes with the block of g doubled (:func:`gate_scale`).
+        steps: How many, t >= 1.
+        static: s, the same at every step: (b, h, w, 4d), or (b, 4d) without maps.
+        flat: u, the same at every place of maps: (t, b, 4d).
+        x: What changes from step to step: (t, b, h, w, c), or (t, b, c) without maps.
+        weight_x: V: (4d, c, k, k) or (4d, c).
+        bias: b: (4d,); with ``x`` only.
+
+    Returns:
+        h: (t, b, h, w, d) or (t, b, d). A state has seen no later step, so of a sequence that is
+        padded at its end the states at true steps are those of the sequence alone.
+
+    Raises:
+        ShapeError: Neither ``static`` nor ``x`` is there to say how many rows there are.
+
+    References:
+        Shi et al. 2015, arXiv:1506.04214, eq. 3 without peepholes; Barnum, Talukder, Yue 2020,
+        arXiv:2011.07191.
+    """
+    if static is None and x is None:
+        raise ShapeError("lstm_states: static or x must say how many rows there are.")
+    given = (weight, static, flat, x, weight_x, bias)
+    if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in given):
+        states: Tensor = _States.apply(steps, *given)  # type: ignore[no-untyped-call]
+        return states
+    return _forward(steps, *given, keep=False)[0]
+
+
+def _forward(
+    steps: int,
+    weight: Tensor,
+    static: Tensor | None,
+    flat: Tensor | None,
+    x: Tensor | None,
+    weight_x: Tensor | None,
+    bias: Tensor | None,
+    *,
+    keep: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """States h, and what the way back needs: gates, 2 c and tanh(c) by step."""
+    width, maps = weight.shape[1], weight.ndim == 4
+    kernel = _laid_out(weight)
+    held = steps if keep else 1
+    if x is not None:
+        assert weight_x is not None
+        gates = _product(x.flatten(0, 1), _laid_out(weight_x), bias)
+        gates = gates.reshape(steps, x.shape[1], *gates.shape[1:])
+    else:
+        assert static is not None
+        gates = _buffer((held, *static.shape), static)
+    shape = (*gates.shape[1:-1], width)
+    h = gates.new_empty(steps, *shape)
+    cells, bent = (_buffer((held, *shape), gates) for _ in range(2))
+    for t in range(steps):
+        at = t if keep else 0
+        a, c, tanh_c = gates[t if x is not None else at], cells[at], bent[at]
+        added = [] if t == 0 else [_product(h[t - 1], kernel)]
+        added += [] if static is None else [static]
+        added += [] if flat is None else [flat[t][:, None, None] if maps else flat[t]]
+        if x is None and len(added) == 1:
+            a.copy_(added.pop())
+        elif x is None:
+            torch.add(added.pop(), added.pop(), out=a)
+        for term in added:
+            a.add_(term)
+        a.sigmoid_()
+        i, f, o, s = torch.split(a, width, dim=-1)
+        # 2 c = f 2 c + 2 i (2 s - 1): doubled too, since the sigmoid is faster than the tanh
+        if t:
+            torch.mul(f, cells[t - 1 if keep else 0], out=c).sub_(i, alpha=2)
+        else:
+            torch.mul(i, -2, out=c)
+        c.addcmul_(i, s, value=4)
+        torch.sigmoid(c, out=tanh_c).mul_(2).sub_(1)
+        torch.mul(o, tanh_c, out=h[t])
+    return h, [gates, cells, bent]
+
+
+class _States(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, steps: int, *given: Tensor | None) -> Tensor:
+        h, ctx.held = _forward(steps, *given, keep=True)  # type: ignore[arg-type]
+        ctx.save_for_backward(h, *given)
+        return h
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        h, *given = ctx.saved_tensors
+        weight, static, flat, x, weight_x, bias = given
+        # The gates are written over below; who asks a second time has them computed again.
+        held = ctx.held or _forward(len(h), *given, keep=True)[1]
+        ctx.held = None
+        da = _gate_gradients(grad, weight, *held)
+        names = ("weight", "static", "flat", "x", "weight_x", "bias")
+        needs = dict(zip(names, ctx.needs_input_grad[1:], strict=True))
+        over = tuple(range(2, da.ndim - 1))  # the places of maps
+        dx, dv, db = None, None, None
+        if x is not None:
+            wanted = [needs["x"], needs["weight_x"], bias is not None and needs["bias"]]
+            dx, dv, db = _product_gradients(da.flatten(0, 1), x.flatten(0, 1), weight_x, wanted)
+            dx = None if dx is None else dx.reshape(x.shape)
+        dw = None
+        if needs["weight"]:
+            dw = torch.zeros_like(weight)
+            if len(h) > 1:
+                seen, asked = h[:-1].flatten(0, 1), da[1:].flatten(0, 1)
+                dw = _product_gradients(asked, seen, weight, [False, True, False])[1]
+        ds = da.sum(0) if static is not None and needs["static"] else None
+        du = None
+        if flat is not None and needs["flat"]:
+            du = da.sum(over) if over else da.clone()
+        for buffer in held[0 if x is None else 1 :]:
+            _give_back(buffer)
+        return None, dw, ds, du, dx, dv, db
+
+
+def _gate_gradients(
+    grad: Tensor, weight: Tensor, gates: Tensor, cells: Tensor, bent: Tensor
+) -> Tensor:
+    """Gradients of what opens the gates, (t, b, ..., 4d), written over the gates."""
+    width, kernel = weight.shape[1], _laid_out(weight)
+    dh, dc = grad[-1], torch.zeros_like(cells[0])
+    fresh = torch.empty_like(gates[0])
+    di, df, do, ds = torch.split(fresh, width, dim=-1)
+    for t in reversed(range(len(gates))):
+        i, f, o, s = torch.split(gates[t], width, dim=-1)
+        torch.mul(dh, bent[t], out=do)
+        # dc is the gradient of 2 c, in which all below is linear.
+        dc.add_(torch.ops.aten.tanh_backward(dh * o, bent[t]), alpha=0.5)
+        torch.mul(dc, i, out=ds).mul_(4)
+        torch.mul(dc, s, out=di).mul_(2).sub_(dc).mul_(2)
+        if t:
+            torch.mul(dc, cells[t - 1], out=df)
+            dc.mul_(f)
+        else:
+            df.zero_()
+        torch.ops.aten.sigmoid_backward.grad_input(fresh, gates[t], grad_input=gates[t])
+        if t:
+            dh = _product_back(gates[t], kernel).add_(grad[t - 1])
+    return gates
+
+
+# Memory of steps before, used again: fresh pages would cost a quarter of a step on a processor.
+_FREE: list[Tensor] = []
+_HELD, _LOCK = 1 << 28, threading.Lock()  # bytes
+
+
+def _buffer(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Room for numbers, where an earlier step had as much."""
+    size = math.prod(shape)
+    if like.device.type == "cpu":
+        with _LOCK:
+            for at, free in enumerate(_FREE):
+                if free.dtype == like.dtype and size <= len(free) <= 2 * size:
+                    return _FREE.pop(at)[:size].view(shape)
+    return like.new_empty(size)[:size].view(shape)
+
+
+def _give_back(buffer: Tensor) -> None:
+    whole = buffer._base
+    if whole is None or buffer.device.type != "cpu":
+        return
+    with _LOCK:
+        _FREE.insert(0, whole)
+        while sum(free.nbytes for free in _FREE) > _HELD:
+            _FREE.pop()
+
+
+def _laid_out(weight: Tensor) -> Tensor:
+    return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What gates hear of x (n, h, w, c) or (n, c)."""
+    if weight.ndim == 2:
+        return F.linear(x, weight, bias)
+    return _last(F.conv2d(_first(x), weight, bias, padding=weight.shape[2] // 2)).contiguous()
+
+
+def _product_back(da: Tensor, weight: Tensor) -> Tensor:
+    if weight.ndim == 2:
+        return da @ weight
+    return _last(F.conv_transpose2d(_first(da), weight, padding=weight.shape[2] // 2)).contiguous()
+
+
+def _product_gradients(
+    da: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of x, weight and bias, those wanted, of all steps in one call."""
+    if weight.ndim == 2:
+        return (
+            da @ weight if wanted[0] else None,
+            da.T @ x if wanted[1] else None,
+            da.sum(0) if wanted[2] else None,
+        )
+    pad = weight.shape[2] // 2
+    dx, dw, db = torch.ops.aten.convolution_backward(
+        _first(da),
+        _first(x),
+        _laid_out(weight),
+        [len(weight)],
+        [1, 1],
+        [pad, pad],
+        [1, 1],
+        False,
+        [0, 0],
+        1,
+        wanted,
+    )
+    return None if dx is None else _last(dx).contiguous(), dw, db
+
+
+def _first(maps: Tensor) -> Tensor:
+    """(n, h, w, c) as convolutions take it, (n, c, h, w), without a copy."""
+    return maps.permute(0, 3, 1, 2)
+
+
+def _last(maps: Tensor) -> Tensor:
+    return maps.permute(0, 2, 3, 1)
+
+
+class JoinedLayer(nn.Module):
+    r"""One layer that hears one or several signals.
+
+    .. math:: a_t = \sum_m \delta_m\, (W_m * x_{m,t}) + W * h_{t-1} + b
+
+    Maps come by convolution, features by a matrix product, added at every place of the map. With
+    ``recurrent`` the sum opens the gates of an LSTM (:func:`lstm_states`); without, the output is
+    GELU of the sum. The presence δ multiplies what a modality adds: an absent one adds nothing.
+
+    Args:
+        inputs: By name, ``(width, maps)``: channels or features, and whether it is a map.
+        width: Channels or features d of the state.
+        size: Height and width of the layer's map; ``None`` without maps.
+        kernel: Side k of convolutions, odd.
+        stride: Of the convolutions of inputs.
+        recurrent: Whether there is time.
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, tuple[int, bool]],
+        width: int,
+        *,
+        size: tuple[int, int] | None,
+        kernel: int,
+        stride: int = 1,
+        recurrent: bool,
+    ) -> None:
+        super().__init__()
+        self.width, self.size, self.stride = width, size, stride
+        rows = (GATES if recurrent else 1) * width
+        self.inputs = Parts(
+            {m: _Weight(rows, n, kernel if maps else 0) for m, (n, maps) in inputs.items()}
+        )
+        self.state = _Weight(rows, width, kernel if size else 0) if recurrent else None
+        self.bias = nn.Parameter(torch.zeros(rows))
+        if recurrent:
+            with torch.no_grad():
+                self.bias[width : 2 * width] = 1  # what is held is kept at first
+
+    def forward(
+        self,
+        signals: Mapping[str, Signal],
+        rows: int,
+        steps: int = 1,
+        present: Mapping[str, Tensor] | None = None,
+    ) -> Signal:
+        """What the layer makes of the signals that are there.
+
+        Args:
+            signals: By name; those left out add nothing.
+            rows: How many, b.
+            steps: Of time, t >= 1.
+            present: Boolean (b,) by name; all present when left out.
+        """
+        scale = torch.ones_like(self.bias)
+        if self.state is not None:
+            scale = gate_scale(self.width, self.bias)
+        bias: Tensor | None = self.bias * scale
+        steady: list[Tensor] = []  # the same at every step
+        flat: list[Tensor] = []  # the same at every place
+        moving: list[tuple[Tensor, Tensor]] = []  # neither, with the weights
+        for name in self.inputs:
+            if name not in signals:
+                continue
+            signal, weight = signals[name], self.inputs[name].scaled(scale)  # type: ignore[operator]
+            values = signal.values
+            if present is not None:
+                mask = present[name].to(values.dtype)
+                values = values * mask.reshape(-1, *[1] * (values.ndim - 1 - signal.timed))
+            if signal.timed and signal.maps == (self.size is not None):
+                moving.append((self._resized(values), weight))
+            elif signal.timed:
+                flat.append(F.linear(values, weight))
+            else:
+                steady.append(self._heard(values, weight, bias))
+                bias = None  # the first of them brings it along
+        if bias is not None and not moving:
+            steady.append(self._spread(bias.expand(rows, -1)))
+        static = sum(steady[1:], steady[0]) if steady else None
+        if self.state is None:
+            assert static is not None
+            return Signal(F.gelu(static), timed=False, maps=self.size is not None)
+        states = lstm_states(
+            self.state.scaled(scale),
+            steps,
+            static=static,
+            flat=sum(flat[1:], flat[0]) if flat else None,
+            x=torch.cat([v for v, _ in moving], dim=-1) if moving else None,
+            weight_x=torch.cat([w for _, w in moving], dim=1) if moving else None,
+            bias=bias if moving else None,
+        )
+        return Signal(states, timed=True, maps=self.size is not None)
+
+    def _heard(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """What has no time, in the form of the layer's sum: (b, h, w, rows) or (b, rows)."""
+        if weight.ndim == 2:
+            return self._spread(F.linear(values, weight, bias))
+        kernel, pad = _laid_out(weight), weight.shape[2] // 2
+        return self._resized(
+            _last(F.conv2d(_first(values), kernel, bias, stride=self.stride, padding=pad))
+        )
+
+    def _spread(self, values: Tensor) -> Tensor:
+        """Features (b, n) at every place of the layer's map."""
+        if self.size is None:
+            return values
+        return values[:, None, None].expand(-1, *self.size, -1)
+
+    def _resized(self, maps: Tensor) -> Tensor:
+        """Maps (..., h, w, c) in the layer's size."""
+        if self.size is None or maps.shape[-3:-1] == self.size:
+            return maps
+        some = _first(maps.flatten(0, -4))
+        some = _last(F.interpolate(some, self.size, mode="bilinear", align_corners=False))
+        return some.reshape(*maps.shape[:-3], *some.shape[1:])
+
+
+class _Weight(nn.Module):
+    """A matrix (rows, n), or kernels (rows, n, k, k); within 1 / sqrt(what a row adds up)."""
+
+    def __init__(self, rows: int, n: int, kernel: int) -> None:
+        super().__init__()
+        shape = (rows, n, kernel, kernel) if kernel else (rows, n)
+        bound = 1 / math.sqrt(math.prod(shape[1:]))
+        self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+
+    def scaled(self, scale: Tensor) -> Tensor:
+        """With each row multiplied."""
+        return self.weight * scale.reshape(-1, *[1] * (self.weight.ndim - 1))

@@ -1,0 +1,104 @@
+"""Noise has the strength that was asked for, and touches nothing else."""
+
+import numpy as np
+import pytest
+
+from triptych import Modalities
+from triptych.errors import DataError, ModalityError, ParameterError, ShapeError
+from triptych.noise import add_noise
+
+
+def data(n=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return Modalities(
+        {
+            "image": rng.integers(0, 256, size=(n, 3, 40, 40), dtype=np.uint8),
+            "sound": [5 + rng.normal(scale=1 + i, size=9000 + 100 * i) for i in range(n)],
+            "frames": [rng.normal(size=(2000 + i, 2)) * [1, 50] for i in range(n)],
+            "words": ["word"] * n,
+        }
+    )
+
+
+def test_each_modality_gets_the_ratio_asked_for():
+    X = data()
+    noisy = add_noise(X, {"image": 10, "sound": 0, "frames": -6})
+    for row in range(len(X)):
+        image, sound = X["image"][row].astype(float), X["sound"][row]
+        for clean, found, ratio in (
+            (image, noisy["image"][row], 10),
+            (sound, noisy["sound"][row], 0),
+        ):
+            # The variance of k normal draws is known to sqrt(2 / k): 1.5 % of 9,000.
+            measured = 10 * np.log10(clean.var() / np.var(found - clean))
+            assert abs(measured - ratio) < 10 * np.log10(1 + 4 * np.sqrt(2 / clean.size))
+    added = np.concatenate([b - a for a, b in zip(X["frames"], noisy["frames"], strict=True)])
+    signal = np.concatenate(X["frames"]).var(axis=0)
+    np.testing.assert_allclose(10 * np.log10(signal / added.var(axis=0)), -6, atol=0.3)
+    assert noisy["words"] == X["words"] and noisy["image"].dtype == np.float32
+    assert noisy.kinds.keys() == X.kinds.keys()
+
+
+def test_an_offset_carries_no_power():
+    X = data()
+    moved = {"sound": [wave + 100 for wave in X["sound"]]}
+    once = add_noise(X.select("sound"), {"sound": 5})["sound"]
+    for a, b in zip(once, add_noise(moved, {"sound": 5})["sound"], strict=True):
+        np.testing.assert_allclose(b - a, 100, rtol=1e-9)  # float64, sums of nine thousand
+
+
+def test_noise_is_the_same_at_every_ratio_but_for_its_strength():
+    X = data().select("sound")
+    weak, strong = (add_noise(X, {"sound": r}, random_state=3)["sound"] for r in (20, 0))
+    for clean, a, b in zip(X["sound"], weak, strong, strict=True):
+        np.testing.assert_allclose(10 * (a - clean), b - clean, rtol=1e-6, atol=1e-9)
+    other = add_noise(X, {"sound": 0}, random_state=4)["sound"]
+    assert abs(np.corrcoef(other[0] - X["sound"][0], strong[0] - X["sound"][0])[0, 1]) < 0.05
+
+
+def test_ratios_by_row_and_no_noise():
+    X = data()
+    ratios = np.full(6, np.inf)
+    ratios[2] = 0
+    noisy = add_noise(X, {"image": ratios, "sound": np.inf})
+    changed = [bool((noisy["image"][i] != X["image"][i]).any()) for i in range(6)]
+    assert changed == [False, False, True, False, False, False]
+    assert noisy["sound"][0] is X["sound"][0]
+
+
+def test_absent_rows_stay_absent_and_silence_stays_silent():
+    X = Modalities({"sound": [np.zeros(50), None, np.arange(9.0)], "x": np.ones((3, 2))})
+    noisy = add_noise(X, {"sound": 0, "x": 0})
+    assert noisy.present["sound"].tolist() == [True, False, True]
+    np.testing.assert_array_equal(noisy["sound"][0], 0)
+    np.testing.assert_array_equal(noisy["x"], 1)
+
+
+def test_columns_are_as_strong_as_in_the_reference():
+    rng = np.random.default_rng(0)
+    train, one = rng.normal(size=(500, 2)) * [1, 7], np.zeros((400, 2))
+    noisy = add_noise({"x": one}, {"x": 20}, reference={"x": train})["x"]
+    np.testing.assert_allclose(noisy.std(axis=0), 0.1 * train.std(axis=0), rtol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("snr", "error", "words"),
+    [
+        ({"smell": 0}, ModalityError, "unknown modality 'smell'"),
+        ({"words": 0}, ModalityError, "'words' is text"),
+        ({"image": np.nan}, ParameterError, "snr__image: expected decibels, got nan"),
+        ({"image": -np.inf}, ParameterError, "got -inf"),
+        ({"image": "loud"}, ParameterError, "got 'loud'"),
+        ({"image": [1, 2]}, ShapeError, "one for each of 6 rows"),
+    ],
+)
+def test_refuses_what_is_no_ratio(snr, error, words):
+    with pytest.raises(error, match=words):
+        add_noise(data(), snr)
+
+
+def test_refuses_a_reference_that_does_not_fit():
+    with pytest.raises(DataError, match="reference: modality 'x'"):
+        add_noise({"x": np.ones((2, 2))}, {"x": 0}, reference={"y": np.ones((2, 2))})
+    with pytest.raises(ShapeError, match="has 3 columns, X has 2"):
+        add_noise({"x": np.ones((2, 2))}, {"x": 0}, reference={"x": np.ones((2, 3))})
