@@ -9,7 +9,6 @@ from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
 from triptych.evaluation.noise_grid import NoiseGrid, noise_grid
 from triptych.evaluation.prediction import (
-    add_noise,
     calibration,
     prediction_by_absence,
     prediction_by_noise,
@@ -51,7 +50,6 @@ __all__ = [
     "Partners",
     "ShuffledPairs",
     "ZeroShotScore",
-    "add_noise",
     "alignment",
     "calibration",
     "coherence",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,21 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from triptych.arrays import as_labels, check_number, is_sparse
+from triptych.arrays import as_labels, check_number
 from triptych.errors import CapabilityError, DataError, ShapeError
 from triptych.evaluation.probes import r2
 from triptych.evaluation.robustness import SHARES, drop_modalities
-from triptych.media import loaded
 from triptych.modalities import Modalities, as_modalities
-from triptych.seeding import check_random_state, generator
+from triptych.noise import add_noise
 
 Data = Mapping[str, Any] | Modalities
 
-# Spread of the noise, in spreads of each column.
+# Spread of the noise, in spreads of the signal.
 LEVELS = (0.0, 0.5, 1.0, 2.0)
 BINS = 15
-# Axes over which the columns of a form have their spread; the others are columns.
-_AXES = {"vector": (0,), "sequence": (0, 1), "image": (0, 2, 3), "waveform": (0, 1)}
 
 
 @dataclass(frozen=True)
@@ -109,52 +107,6 @@ def calibration(
     return Calibration(float(np.abs(gaps).sum() / len(sure)), brier, len(p))
 
 
-def add_noise(X: Data, level: float, random_state: int | None = 0) -> Modalities:
-    """Normal noise on every number, ``level`` times the spread of its column in these rows.
-
-    Columns are those of vectors, the features of sequences, the channels of pictures, and all
-    samples of sounds. Texts stay as they are. With one seed the noise at one level is that of
-    another, scaled; it is keyed by modality name.
-
-    Args:
-        X: Modalities, n rows.
-        level: >= 0, no unit.
-        random_state: Seed.
-    """
-    check_number("level", level, low=0)
-    data, seed = as_modalities(X), check_random_state(random_state)
-    kinds = {name: data.kind(name).form for name in data.names}
-    noisy = {
-        name: data[name]
-        if kinds[name] == "text"
-        else _noisy(
-            loaded(data[name]),
-            data.present[name],
-            kinds[name],
-            level,
-            generator(seed, "noise", name),
-        )
-        for name in data.names
-    }
-    return Modalities(noisy, present=data.present, kinds=kinds)
-
-
-def _noisy(
-    values: Any, present: NDArray[np.bool_], form: str, level: float, rng: np.random.Generator
-) -> Any:
-    if isinstance(values, list):
-        seen = [np.asarray(v) for v, p in zip(values, present, strict=True) if p]
-        spread = np.concatenate(seen).std(axis=0) if seen else 0.0
-        return [
-            v if v is None else np.asarray(v) + level * spread * rng.normal(size=np.shape(v))
-            for v in values
-        ]
-    dense = values.toarray() if is_sparse(values) else np.asarray(values)
-    noise = rng.normal(size=dense.shape)
-    spread = dense[present].std(axis=_AXES[form], keepdims=True) if present.any() else 0.0
-    return dense + level * spread * noise
-
-
 def prediction_score(
     predicted: ArrayLike, y: ArrayLike, mean: float | NDArray[Any] | None = None
 ) -> float:
@@ -211,13 +163,16 @@ def prediction_by_noise(
     mean: float | None = None,
     random_state: int | None = 0,
 ) -> PredictionCurve:
-    """How predictions fare under noise, by :func:`add_noise` on all modalities at once.
+    """How predictions fare under noise on all modalities but texts at once.
+
+    The noise is that of :func:`triptych.noise.add_noise`, whose spread is given here as a share
+    of the signal's own.
 
     Args:
         model: A fitted method that predicts.
         X: Test rows.
         y: Their labels.
-        levels: Spreads of the noise, rising from the first, at least two.
+        levels: Spreads of the noise, rising from the first, >= 0, at least two.
         mean: As in :func:`prediction_score`.
         random_state: Seed of the noise.
 
@@ -225,9 +180,17 @@ def prediction_by_noise(
         DataError: All modalities are texts.
     """
     data = as_modalities(X)
-    if all(data.kind(name).form == "text" for name in data.names):
+    noisy = [name for name in data.names if data.kind(name).form != "text"]
+    if not noisy:
         raise DataError("noise is for numbers; all modalities are texts.")
-    return _curve(model, y, levels, mean, lambda level: add_noise(data, level, random_state))
+    for level in levels:
+        check_number("levels", level, low=0)
+
+    def change(level: float) -> Modalities:
+        ratio = -20 * math.log10(level) if level > 0 else math.inf
+        return add_noise(data, dict.fromkeys(noisy, ratio), random_state=random_state)
+
+    return _curve(model, y, levels, mean, change)
 
 
 def _curve(
