@@ -77,6 +77,6 @@ def domain_adversarial(
         )
     found = [
         F.cross_entropy(part, part.new_full((len(part),), at, dtype=torch.long))
-        for at, part in enumerate(logits.split([len(z) for z in codes]))
+        for at, part in enumerate(torch.split(logits, [len(z) for z in codes]))
     ]
     return torch.stack(found).mean()

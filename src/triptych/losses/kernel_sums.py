@@ -6,6 +6,7 @@ gradients at once, and forgotten.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -72,8 +73,9 @@ def median_width(*batches: Tensor) -> float:
     # Constant rows have median 0, and then any width gives the same kernel of ones.
     least = 1e-12
     if not len(i):
-        return least**0.5
-    return float(_squared(z - z.mean(0), z - z.mean(0))[i, j].median().clamp_min(least).sqrt())
+        return math.sqrt(least)
+    z = z - z.mean(0)
+    return math.sqrt(max(float(_squared(z, z)[i, j].median()), least))
 
 
 def _squared(x: Tensor, y: Tensor) -> Tensor:
