@@ -255,12 +255,12 @@ def run(part: str, steps: Steps, seeds: int, quick: bool) -> None:
             for nonlinear in (False, True):
                 for name in ["linear", *fissions(0, quick)]:
                     key = f"known-{'bent' if nonlinear else 'linear'}-{name}-{seed}"
-                    steps.step(key, lambda n=name, b=nonlinear: known(n, b, seed, quick))
+                    steps.step(key, lambda n=name, b=nonlinear, s=seed: known(n, b, s, quick))
         elif part == "glyphs":
-            steps.step(f"glyphs-{seed}", lambda: glyphs(seed, quick))
+            steps.step(f"glyphs-{seed}", lambda s=seed: glyphs(s, quick))
         else:
             for name in SWITCHES:
-                steps.step(f"mosi-{name}-{seed}", lambda n=name: mosi(n, seed, quick))
+                steps.step(f"mosi-{name}-{seed}", lambda n=name, s=seed: mosi(n, s, quick))
 
 
 def table(steps: Steps, seeds: int) -> None:
