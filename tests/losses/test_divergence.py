@@ -5,7 +5,15 @@ import torch
 from torch import Tensor
 
 from triptych.errors import ShapeError
-from triptych.losses.divergence import cmd, decorrelation, hsic, orthogonality
+from triptych.losses.divergence import (
+    cmd,
+    decorrelation,
+    frobenius,
+    hsic,
+    orthogonality,
+    sample_orthogonality,
+    scale_invariant_mse,
+)
 
 
 def draw(n: int, d: int, seed: int = 0) -> Tensor:
@@ -123,3 +131,62 @@ def test_decorrelation_does_not_reward_small_codes(torch_draws):
     still = torch.zeros(5, 2, requires_grad=True)
     decorrelation(still, torch.randn(5, 2)).backward()
     assert torch.isfinite(still.grad).all()
+
+
+def test_orthogonality_without_centring_is_that_of_domain_separation():
+    s, p = draw(6, 3) + 2, draw(6, 2, seed=1)
+    hats = [z / z.norm(dim=1, keepdim=True) for z in (s, p)]
+    plain = sum(
+        float((hats[0][:, a] * hats[1][:, b]).sum()) ** 2 for a in range(3) for b in range(2)
+    )
+    # The divisor holds 1e-6 beside lengths of about one.
+    assert orthogonality(s, p, centred=False).item() == pytest.approx(plain / 6, rel=1e-4)
+
+
+def test_positive_codes_reach_zero_only_if_centred():
+    # Sigmoid codes that do not depend on one another, every pair of values equally often.
+    s = torch.tensor([[0.2], [0.2], [0.8], [0.8]], dtype=torch.float64)
+    p = torch.tensor([[0.3], [0.9], [0.3], [0.9]], dtype=torch.float64)
+    assert orthogonality(s, p).item() == pytest.approx(0)
+    assert orthogonality(s, p, centred=False).item() > 1
+
+
+def test_frobenius_is_the_papers_formula_over_n_squared_and_does_reward_shrinking():
+    s, p = draw(7, 3), draw(7, 2, seed=1)
+    paper = sum(float((s[:, a] * p[:, b]).sum()) ** 2 for a in range(3) for b in range(2))
+    assert frobenius(s, p).item() == pytest.approx(paper / 49)
+    assert frobenius(0.5 * s, p).item() == pytest.approx(paper / 49 / 4)
+
+
+def test_sample_orthogonality_is_another_thing_than_orthogonal_columns():
+    s, p = draw(6, 3), draw(6, 3, seed=1)
+    cosines = [float(a @ b / (a.norm() * b.norm())) for a, b in zip(s, p, strict=True)]
+    assert sample_orthogonality(s, p).item() == pytest.approx(sum(c * c for c in cosines) / 6)
+    # Rows at right angles whose columns go together.
+    a = torch.tensor([[1.0, 0.0], [2.0, 0.0], [-3.0, 0.0]])
+    b = a.flip(1)
+    assert sample_orthogonality(a, b).item() == 0
+    assert decorrelation(a, b).item() > 0.4
+    with pytest.raises(ShapeError, match="one width"):
+        sample_orthogonality(s, p[:, :2])
+
+
+def test_scale_invariant_error_written_out_and_blind_to_a_constant():
+    made, truth = draw(4, 6), draw(4, 6, seed=1)
+    found = scale_invariant_mse(made, truth)
+    for row in range(4):
+        d = (made[row] - truth[row]).tolist()
+        # The paper subtracts the second part; a public port adds it.
+        plain = sum(v * v for v in d) / 6 - sum(d) ** 2 / 36
+        assert found[row].item() == pytest.approx(plain)
+    torch.testing.assert_close(scale_invariant_mse(made + 3, truth), found)
+    assert scale_invariant_mse(made[:, :1], truth[:, :1]).abs().max().item() == 0
+    with pytest.raises(ShapeError, match="one shape"):
+        scale_invariant_mse(made, truth[:, :3])
+
+
+def test_cmd_does_not_see_pairs():
+    s, t = draw(40, 2).sigmoid(), draw(40, 2, seed=1).sigmoid()
+    shuffled = t[torch.randperm(40, generator=torch.Generator().manual_seed(0))]
+    assert cmd(s, shuffled).item() == pytest.approx(cmd(s, t).item())
+    assert cmd(s[:1], t[:1]).isfinite()

@@ -17,6 +17,7 @@ from triptych.modalities import Kind, Modalities, as_modalities
 from triptych.nn.decoders import Decoder, TokenModel
 from triptych.nn.inputs import END, SequenceInput, TextInput
 from triptych.nn.parts import Parts
+from triptych.nn.sequence_decoder import SequenceValues
 from triptych.training.batches import Batch, Rows
 
 
@@ -81,9 +82,12 @@ class DecodingMethod(DeepMethod):
         for piece in codes:
             for name, parts in pieces.items():
                 decoder: Decoder = self.network_.decoders[name]  # type: ignore[index, assignment]
-                reader = self.inputs_[name]
-                assert not isinstance(reader, SequenceInput)  # no decoder was built for one
-                parts.append(reader.restore(decoder.generate(piece[name])))
+                reader, made = self.inputs_[name], decoder.generate(piece[name])
+                if isinstance(reader, SequenceInput):
+                    assert isinstance(decoder, SequenceValues)
+                    parts.append(reader.restore(made, decoder.lengths(piece[name])))
+                else:
+                    parts.append(reader.restore(made))
         data = {
             m: [t for part in parts for t in part]
             if isinstance(parts[0], list)

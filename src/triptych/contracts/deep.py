@@ -75,13 +75,18 @@ class DeepMethod(Method):
 
     # -- pieces ----------------------------------------------------------------------------
 
-    def _encoder(self, name: str, kind: Kind, width: int) -> nn.Module:
-        with torch_scope(derive(self.seed_, "encoder", name)):
+    def _encoder(self, name: str, kind: Kind, width: int, part: str = "encoder") -> nn.Module:
+        with torch_scope(derive(self.seed_, part, name)):
             recipe = (self.encoders or {}).get(name)
             return build_encoder(recipe, kind, self.inputs_[name], width)
 
-    def _encoder_parts(self, kinds: Mapping[str, Kind], width: int) -> Parts:
-        return Parts({name: self._encoder(name, kind, width) for name, kind in kinds.items()})
+    def _encoder_parts(
+        self, kinds: Mapping[str, Kind], width: int, part: str = "encoder"
+    ) -> Parts:
+        """Encoders by modality; those of another ``part`` of the network begin elsewhere."""
+        return Parts(
+            {name: self._encoder(name, kind, width, part) for name, kind in kinds.items()}
+        )
 
     def _decoder(self, name: str, kind: Kind, width: int, recipe: Any = None) -> Decoder:
         with torch_scope(derive(self.seed_, "decoder", name)):

@@ -10,6 +10,7 @@ from typing import Any
 from triptych.lazy import attribute
 
 _EXPORTS = {
+    "MFM": "mfm",
     "SharedPrivate": "shared_private",
     "VCCAPrivate": "vcca_private",
 }

@@ -1,88 +1,106 @@
-"""Shared and private codes: agreement, separation, reconstruction."""
+"""Shared and private codes: agreement, separation, reconstruction, and labels if there are any."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import combinations
-from typing import Any, ClassVar
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from triptych.arrays import check_number
-from triptych.contracts.decoding import DecodingMethod
+from triptych.arrays import check_choice, check_number
 from triptych.contracts.method import Capabilities, Fission
-from triptych.losses.contrastive import info_nce
-from triptych.losses.divergence import decorrelation
-from triptych.losses.gather import gather
+from triptych.contracts.supervised import SupervisedMethod
+from triptych.contracts.swapping import SwappingMethod
+from triptych.errors import CapabilityError, DegenerateDataWarning, ParameterError
+from triptych.fission._network import Network, of_others
+from triptych.fission._penalties import AGREEMENTS, SEPARATIONS, agreement_of, separation_of
+from triptych.losses.divergence import scale_invariant_mse
 from triptych.modalities import SHARED, Kind, Modalities
+from triptych.nn.decoders import SquaredErrorDecoder
 from triptych.nn.parts import Parts
-from triptych.training.batches import Batch
+from triptych.nn.shared_private import Form
+from triptych.training.batches import Batch, steps_per_epoch
 from triptych.training.settings import Training
 
-TEMPERATURE = 0.07
 
-
-class _Network(nn.Module):
-    def __init__(
-        self, encoders: Parts, shared: Parts, private: Parts, decoders: Parts, width: int
-    ) -> None:
-        super().__init__()
-        self.encoders, self.shared, self.private = encoders, shared, private
-        self.decoders, self.private_width = decoders, width
-
-
-class SharedPrivate(DecodingMethod, Fission):
+class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
     r"""For each modality a shared code s_m, which its partners have too, and a private code p_m.
 
-    .. math:: L = \alpha \sum_{a<b} \mathrm{InfoNCE}(s_a, s_b)
-              + \beta \sum_m \lVert \mathrm{corr}(S_m, P_m) \rVert_F^2
+    .. math:: L = \alpha\, \mathrm{agree}(s) + \beta\, \mathrm{separate}(s, p)
               + \gamma \sum_m \ell_m\big(x_m, D_m(s_{m' \neq m}, p_m)\big)
+              + \tau\, \ell_y\big(y, C(s, p)\big)
 
-    *Agreement* asks partners for the same shared code, sample by sample. *Separation* makes
-    shared and private codes uncorrelated over the batch, column by column.
-    *Reconstruction* needs both parts; the shared part that a decoder reads is taken from another
-    modality of the row, so that what only one modality knows has no place in it.
+    *Agreement* asks partners for the same shared code, sample by sample (``"contrastive"``,
+    ``"cosine"``), or only for shared codes of one law (``"cmd"``, ``"mmd"``, ``"adversarial"``):
+    then rows need no partners, and nothing says that partners' codes are near. *Separation* makes
+    shared and private codes uncorrelated or independent over the batch. *Reconstruction* needs
+    both parts; by default the shared part that a decoder reads is taken from another modality of
+    the row, so that what only one modality knows has no place in it. *Labels*, where ``fit`` is
+    given any, are predicted from the parts.
+
+    With no more rows in a batch than columns in a code, codes can be orthogonal whatever they
+    hold; a fit on so few warns. A shared code wider than a modality is allowed: it is a curved
+    picture of few numbers, and holds no more than they do.
 
     Args:
         n_components: Width d of the shared code.
         n_private: Width of each private code.
         encoders: Recipes or factories by modality name, else the kind's default.
-        decoders: Decoder recipes by name, else the kind's default (vectors, images, texts).
+        decoders: Decoder recipes by name, else the kind's default (all kinds but waveforms).
         width: Width of each encoder's output.
-        agreement: Weight alpha.
-        separation: Weight beta.
+        agreement: Weight alpha; the term is a mean over pairs of modalities.
+        separation: Weight beta; the term is a mean over pairs of codes.
         reconstruction: Weight gamma.
+        agreement_by: ``"contrastive"`` (InfoNCE), ``"cosine"``, ``"cmd"`` (five central moments),
+            ``"mmd"`` (five Gaussian kernels about the median distance) or ``"adversarial"`` (a
+            classifier of modalities, gradient reversed).
+        agreement_after: Share of the training after which agreement counts.
+        separation_by: ``"decorrelation"``, ``"orthogonality"`` (rows at unit length),
+            ``"centred"`` (the same, columns centred first), ``"frobenius"``, ``"samples"`` (angle
+            in each row) or ``"hsic"``.
+        between_private: Whether private codes are kept from one another as well.
+        reconstruction_by: ``"squared"`` or ``"scale_invariant"``, which forgives a constant
+            added to a whole vector or picture.
+        form: How the networks hang together.
+        task: ``"auto"``, ``"classification"``, ``"multilabel"`` or ``"regression"``.
+        task_weight: Weight tau of the labels' loss.
         training: Epochs, batch size, learning rate, device.
         random_state: Seed of weights, batches and dropout.
 
     Attributes:
         parts_: ``("shared", *names)``.
-        history_: ``"loss"``, ``"agreement"``, ``"separation"`` and the error of each modality.
+        target_: What is predicted; ``None`` after a fit without labels.
+        history_: ``"loss"``, ``"agreement"``, ``"separation"``, the error of each modality, and
+            ``"task"`` where there are labels.
 
-    ``transform`` gives ``"shared"``, the mean of the shared codes of the modalities present, at
-    unit length, and a private code for each modality given. ``reconstruct`` reads a private code
-    of zeros, which stands for "unknown", where a modality is absent. ``score`` is minus the loss.
+    ``transform`` gives ``"shared"``, the mean of the shared codes of the modalities present (at
+    unit length, where each is), and a private code for each modality given. ``reconstruct`` reads
+    a private code of zeros, which stands for "unknown", where a modality is absent. ``score`` is
+    minus the loss; with labels accuracy or R². :meth:`domain_separation` and :meth:`misa` have
+    the settings of two papers.
 
     References:
-        Bousmalis et al. 2016, Domain Separation Networks, NeurIPS (the three terms).
-        Hazarika et al. 2020, MISA, ACM Multimedia (centred separation). Both hold lengths
-        constant in the gradient, which lets codes shrink; correlations are used here instead.
+        Bousmalis et al. 2016, Domain Separation Networks, arXiv:1608.06019 (the four terms).
+        Hazarika et al. 2020, MISA, arXiv:2005.03545 (centred separation, between private codes
+        too). Both hold lengths constant in the gradient, which lets codes shrink; correlations
+        are the default here.
+        Salzmann et al. 2010, Factorized Orthogonal Latent Spaces, AISTATS.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        kinds=("vector", "image", "text"),
+        kinds=("vector", "sequence", "image", "text"),
         missing_at_fit=True,
         missing_at_transform=True,
         one_modality_at_transform=True,
+        uses_labels=True,
         reconstructs=True,
+        predicts=True,
         distributes=True,
     )
-    _needs_content = True
-    # Share of rows whose private code is withheld from the decoder in training, so that it
-    # learns what "unknown" means.
-    _withheld = 0.2
+    _total_steps: int = 0
 
     def __init__(
         self,
@@ -95,6 +113,14 @@ class SharedPrivate(DecodingMethod, Fission):
         agreement: float = 1.0,
         separation: float = 1.0,
         reconstruction: float = 1.0,
+        agreement_by: str = "contrastive",
+        agreement_after: float = 0.0,
+        separation_by: str = "decorrelation",
+        between_private: bool = False,
+        reconstruction_by: str = "squared",
+        form: Form = Form(),
+        task: str = "auto",
+        task_weight: float = 1.0,
         training: Training = Training(),
         random_state: int | None = None,
     ) -> None:
@@ -106,117 +132,309 @@ class SharedPrivate(DecodingMethod, Fission):
         self.agreement = agreement
         self.separation = separation
         self.reconstruction = reconstruction
+        self.agreement_by = agreement_by
+        self.agreement_after = agreement_after
+        self.separation_by = separation_by
+        self.between_private = between_private
+        self.reconstruction_by = reconstruction_by
+        self.form = form
+        self.task = task
+        self.task_weight = task_weight
         self.training = training
         self.random_state = random_state
+
+    # -- the authors' settings -------------------------------------------------------------
+
+    @classmethod
+    def domain_separation(
+        cls, agreement_by: str = "adversarial", n_components: int = 100, **parameters: Any
+    ) -> Self:
+        """Domain separation networks: laws agree, pairs are not asked for.
+
+        One map to shared codes, private encoders apart, both codes added for the decoder, the
+        scale-invariant error, and labels from the shared codes alone. Weights 0.01
+        (reconstruction), 0.25 (agreement, after the first twentieth of the training) and 0.075
+        (separation, of two modalities, where the paper adds two terms); momentum with steps of
+        0.01, batches of 32. The paper's modalities have one shape, so that it shares the whole
+        shared encoder; here each has an encoder of its own below the common map.
+
+        Args:
+            agreement_by: ``"adversarial"`` or ``"mmd"``.
+            n_components: Width of every code.
+            parameters: Others of the class, in place of these.
+
+        References:
+            Bousmalis et al. 2016, arXiv:1608.06019. Weights, rate and the late agreement are
+            those of a public port.
+        """
+        given: dict[str, Any] = {
+            "n_private": n_components,
+            "agreement": 0.25,
+            "separation": 2 * 0.075,
+            "reconstruction": 0.01,
+            "agreement_by": agreement_by,
+            "agreement_after": 0.05,
+            "separation_by": "orthogonality",
+            "reconstruction_by": "scale_invariant",
+            "form": Form(
+                codes="linear",
+                common_map=True,
+                private_encoders=True,
+                shared_from="own",
+                joined="added",
+                reads="shared",
+                withheld=0.0,
+            ),
+            "training": Training(
+                batch_size=32, learning_rate=1e-2, optimizer="sgd", weight_decay=1e-6
+            ),
+        }
+        return cls(n_components, **{**given, **parameters})
+
+    @classmethod
+    def misa(cls, n_components: int = 128, *, modalities: int = 3, **parameters: Any) -> Self:
+        """MISA: modality-invariant and modality-specific codes, for labels.
+
+        Sigmoid codes of layer-normed features, one map to the shared ones; CMD of five moments;
+        centred separation, between private codes too; decoders that rebuild the features from
+        the sum of both codes; attention among all codes and two layers to the label. Weights 1
+        (agreement), 0.3 (separation, which the paper adds up over its m + m(m - 1)/2 pairs) and 1
+        (reconstruction, a mean over modalities). Adam 1e-4, batches of 128, dropout 0.5. Here
+        gradients are clipped by their norm, the rate falls along a cosine, and the layer of
+        attention norms first; the paper clips by value and halves the rate when it stops gaining.
+
+        Args:
+            n_components: Width of every code and of the features.
+            modalities: How many there will be; sums of the paper are means here, so that the
+                weights depend on it.
+            parameters: Others of the class, in place of these.
+
+        References:
+            Hazarika et al. 2020, arXiv:2005.03545; weights are the defaults of its code.
+        """
+        check_number("modalities", modalities, low=2, integer=True)
+        given: dict[str, Any] = {
+            "n_private": n_components,
+            "width": n_components,
+            "agreement": 1.0,
+            "separation": 0.3 * (modalities + modalities * (modalities - 1) / 2),
+            "reconstruction": 1.0 / modalities,
+            "agreement_by": "cmd",
+            "separation_by": "centred",
+            "between_private": True,
+            "form": Form(
+                codes="sigmoid",
+                common_map=True,
+                rebuilds="features",
+                shared_from="own",
+                joined="added",
+                head="attention",
+                dropout=0.5,
+                withheld=0.0,
+            ),
+            "training": Training(batch_size=128, learning_rate=1e-4, weight_decay=0.0),
+        }
+        return cls(n_components, **{**given, **parameters})
+
+    # -- fit -------------------------------------------------------------------------------
+
+    @property
+    def _needs_content(self) -> bool:  # type: ignore[override]
+        return self.agreement_by == "contrastive"
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_number("n_private", self.n_private, low=1, integer=True)
         check_number("width", self.width, low=1, integer=True)
-        for name in ("agreement", "separation", "reconstruction"):
+        for name in ("agreement", "separation", "reconstruction", "task_weight"):
             check_number(name, getattr(self, name), low=0)
-
-    def _build(self, kinds: Mapping[str, Kind]) -> nn.Module:
-        def heads(part: str, width: int) -> Parts:
-            return Parts(
-                {
-                    m: self._seeded(f"{part}:{m}", lambda: nn.Linear(self.width, width))
-                    for m in kinds
-                }
+        check_number("agreement_after", self.agreement_after, low=0, high=1)
+        check_choice("agreement_by", self.agreement_by, AGREEMENTS)
+        check_choice("separation_by", self.separation_by, tuple(SEPARATIONS))
+        check_choice("reconstruction_by", self.reconstruction_by, ("squared", "scale_invariant"))
+        if not isinstance(self.form, Form):
+            raise ParameterError(f"form: expected Form(...), got {self.form!r}.")
+        self.form.check_widths(self.n_components, self.n_private)
+        if self.separation_by == "samples" and self.n_components != self.n_private:
+            raise ParameterError(
+                "separation_by='samples' takes the angle between the codes of a row, so "
+                f"n_components and n_private must be equal; got {self.n_components} and "
+                f"{self.n_private}."
             )
-
-        return _Network(
-            self._encoder_parts(kinds, self.width),
-            heads("shared", self.n_components),
-            heads("private", self.n_private),
-            self._decoder_parts(kinds, self.n_components + self.n_private),
-            self.n_private,
-        )
+        if self.agreement_by == "cmd" and self.form.codes == "linear":
+            raise ParameterError(
+                "agreement_by='cmd' divides by the width of the interval that codes lie in; "
+                "form__codes='linear' gives none. Choose 'sigmoid' or 'sphere'."
+            )
+        if self.decoders and self.form.rebuilds == "features":
+            raise ParameterError(
+                "decoders: with form__rebuilds='features' nothing is decoded to data; leave them "
+                "out."
+            )
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
         self.parts_ = (SHARED, *X.names)
+        widest = max(self.n_components, self.n_private)
+        rows = min(len(X), self.training.batch_size)
+        if rows <= widest and self.separation:
+            warnings.warn(
+                f"SharedPrivate: batches of {rows} rows and codes of {widest} columns. So few "
+                "rows can be orthogonal whatever the codes hold, and separation then says little. "
+                "Take narrower codes or more rows.",
+                DegenerateDataWarning,
+                stacklevel=3,
+            )
+        held = round(len(X) * self.training.validation_share) if validation is None else 0
+        rounds = steps_per_epoch(len(X) - held, self.training.batch_size)
+        self._total_steps = rounds * self.training.epochs
         super()._fit(X, y, validation)
 
-    def _split(self, network: Any, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Shared codes of unit length and private codes, by modality."""
-        shared, private = {}, {}
-        for m in batch.names:
-            h = F.gelu(network.encoders[m](batch.values[m], batch.lengths.get(m)).float())
-            shared[m] = F.normalize(network.shared[m](h), dim=1)
-            private[m] = network.private[m](h)
-        return shared, private
+    def _build(self, kinds: Mapping[str, Kind]) -> Network:
+        def maps(part: str, names: Iterable[str], n_in: int, n_out: int) -> Parts:
+            made = {m: self._seeded(f"{part}:{m}", lambda: nn.Linear(n_in, n_out)) for m in names}
+            return Parts(made)
 
-    def _terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
-        shared, private = self._split(network, batch)
-        agreement = self._agreement(shared, batch)
-        apart = [
-            decorrelation(gather(shared[m])[rows], gather(private[m])[rows])
-            for m in batch.names
-            if int((rows := gather(batch.present[m])).sum()) > 1
-        ]
-        separation = torch.stack(apart).mean() if apart else agreement * 0
-        kept = (torch.rand(len(batch), 1) >= self._withheld).to(batch.rows.device)
-        codes = {
-            m: torch.cat([self._of_others(m, shared, batch), private[m] * kept], dim=1)
-            for m in batch.names
-        }
-        errors = self._rebuilding(network, codes, batch)
-        loss = (
-            self.agreement * agreement
-            + self.separation * separation
-            + self.reconstruction * torch.stack(list(errors.values())).sum()
+        form, d, width = self.form, self.n_components, self.width
+        wide = d if form.joined == "added" else d + self.n_private
+        network = Network(
+            form,
+            self._encoder_parts(kinds, width),
+            maps("shared", [SHARED] if form.common_map else kinds, width, d),
+            maps("private", kinds, width, self.n_private),
+            self._decoder_parts(kinds, wide)
+            if form.rebuilds == "input"
+            else maps("decoder", kinds, wide, width),
+            (width, d, self.n_private),
         )
-        return {"loss": loss, "agreement": agreement, "separation": separation, **errors}
-
-    def _agreement(self, shared: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        codes = {m: gather(s) for m, s in shared.items()}
-        present = {m: gather(mask) for m, mask in batch.present.items()}
-        content = {m: gather(ids) for m, ids in batch.content.items()}
-        pairs = []
-        for a, b in combinations(codes, 2):
-            rows = present[a] & present[b]
-            if int(rows.sum()) < 2:
-                pairs.append((codes[a].sum() + codes[b].sum()) * 0.0)
-                continue
-            pairs.append(
-                info_nce(
-                    codes[a][rows],
-                    codes[b][rows],
-                    temperature=TEMPERATURE,
-                    ids_a=content[a][rows],
-                    ids_b=content[b][rows],
-                )
+        if form.private_encoders:
+            network.private_encoders = self._encoder_parts(kinds, width, "private encoder")
+        if self.agreement_by == "adversarial":
+            network.domains = self._seeded(
+                "domains",
+                lambda: nn.Sequential(nn.Linear(d, 100), nn.GELU(), nn.Linear(100, len(kinds))),
             )
-        return torch.stack(pairs).mean()
+        if self.agreement_after:
+            network.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        if (target := self.target_) is not None:
+            network.head = self._seeded("head", lambda: network.reader(tuple(kinds), target.width))
+        return network
 
-    def _of_others(self, name: str, shared: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """For each row the shared code of another modality, drawn at random, (b, d).
-
-        A row that has no other modality reads its own.
-        """
-        others = [m for m in shared if m != name]
-        there = torch.stack([batch.present[m] for m in others], dim=1)  # (b, m - 1)
-        chance = torch.rand(there.shape).to(there.device).masked_fill(~there, -1.0)
-        stacked = torch.stack([shared[m] for m in others], dim=1)  # (b, m - 1, d)
-        rows = torch.arange(len(there), device=there.device)
-        return torch.where(
-            there.any(dim=1, keepdim=True), stacked[rows, chance.argmax(dim=1)], shared[name]
-        )
-
-    def _mean_shared(self, shared: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        total = torch.stack([s * batch.present[m][:, None] for m, s in shared.items()]).sum(dim=0)
-        return F.normalize(total, dim=1)
-
-    def _decoder_codes(self, network: Any, batch: Batch) -> Mapping[str, Tensor]:
-        shared, private = self._split(network, batch)
-        common = self._mean_shared(shared, batch)
-        nothing = torch.zeros(len(batch), network.private_width, device=common.device)
-        known = {m: p * batch.present[m][:, None] for m, p in private.items()}
-        return {m: torch.cat([common, known.get(m, nothing)], dim=1) for m in self.names_in_}
+    # -- codes -----------------------------------------------------------------------------
 
     def _transform(self, X: Modalities) -> Modalities:
         def parts(batch: Batch) -> dict[str, Tensor]:
-            shared, private = self._split(self.network_, batch)
-            return {SHARED: self._mean_shared(shared, batch), **private}
+            network: Any = self.network_
+            shared, private = network.split(batch)
+            return {SHARED: network.mean_shared(shared, batch.present), **private}
 
         return self._parts(X, parts, (SHARED, *X.names))
+
+    # -- terms of the loss -----------------------------------------------------------------
+
+    def _terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
+        features = network.features(batch)
+        shared, private = network.split(batch, features)
+        agreement = agreement_of(
+            self.agreement_by,
+            shared,
+            batch,
+            span=2.0 if self.form.codes == "sphere" else 1.0,
+            domains=getattr(network, "domains", None),
+        )
+        separation = separation_of(
+            self.separation_by, shared, private, batch, between_private=self.between_private
+        )
+        kept: Tensor | float = 1.0
+        if self.form.withheld:
+            kept = (torch.rand(len(batch), 1) >= self.form.withheld).to(batch.rows.device)
+        codes = {}
+        for m in batch.names:
+            own = self.form.shared_from == "own"
+            common = shared[m] if own else of_others(m, shared, batch)
+            codes[m] = self.form.both(common, private[m] * kept)
+        errors = self._errors(network, codes, batch, features)
+        loss = (
+            self._agreement_weight(network) * agreement
+            + self.separation * separation
+            + self.reconstruction * torch.stack(list(errors.values())).sum()
+        )
+        terms = {"agreement": agreement, "separation": separation, **errors}
+        if batch.y is not None and self.target_ is not None:
+            terms["task"] = self._task_loss(network.read(shared, private, batch), batch)
+            loss = loss + self.task_weight * terms["task"]
+        return {"loss": loss, **terms}
+
+    def _agreement_weight(self, network: Any) -> float:
+        """Nothing at the beginning of a training that says so, whole in every judgement."""
+        if not self.agreement_after or not network.training:
+            return self.agreement
+        late = int(network.steps) >= self.agreement_after * self._total_steps
+        return self.agreement if late else 0.0
+
+    def _after_step(self, network: Any) -> None:
+        if self.agreement_after:
+            network.steps += 1
+
+    def _errors(
+        self,
+        network: Any,
+        codes: Mapping[str, Tensor],
+        batch: Batch,
+        features: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Mean error of what is rebuilt over the rows that have it, by modality."""
+        if self.form.rebuilds == "input" and self.reconstruction_by == "squared":
+            return self._rebuilding(network, codes, batch)
+        found = {}
+        for m in batch.names:
+            rows, decoder = batch.present[m], network.decoders[m]
+            if not bool(rows.any()):
+                found[m] = codes[m].sum() * 0.0
+                continue
+            if self.form.rebuilds == "input" and not isinstance(decoder, SquaredErrorDecoder):
+                part = batch.part(rows)
+                each = decoder.loss(codes[m][rows], part.values[m], part.lengths.get(m))
+                found[m] = each.mean()
+                continue
+            made = decoder(codes[m][rows]).float()
+            truth = (features[m] if self.form.rebuilds == "features" else batch.values[m])[rows]
+            if self.reconstruction_by == "scale_invariant":
+                found[m] = scale_invariant_mse(made, truth.float()).mean()
+            else:
+                found[m] = F.mse_loss(made, truth.float())
+        return found
+
+    def _outputs(self, network: Any, batch: Batch) -> Tensor:
+        outputs: Tensor = network.read(*network.split(batch), batch)
+        return outputs
+
+    # -- decoding --------------------------------------------------------------------------
+
+    def _decoder_codes(self, network: Any, batch: Batch) -> Mapping[str, Tensor]:
+        return self._swapped_codes(network, batch, batch)
+
+    def _swapped_codes(self, network: Any, batch: Batch, donors: Batch) -> Mapping[str, Tensor]:
+        shared, private = network.split(batch)
+        common = network.mean_shared(shared, batch.present)
+        if donors is not batch:
+            private = network.split(donors)[1]
+        nothing = torch.zeros(len(batch), self.n_private, device=common.device)
+        known = {m: p * donors.present[m][:, None] for m, p in private.items()}
+        return {m: self.form.both(common, known.get(m, nothing)) for m in self.names_in_}
+
+    def _check_decodes(self) -> None:
+        if self.form.rebuilds == "features":
+            raise CapabilityError(
+                "this SharedPrivate rebuilds features, not data (form__rebuilds='features'); it "
+                "can neither reconstruct nor swap."
+            )
+
+    def _reconstruct(self, X: Modalities) -> Modalities:
+        self._check_decodes()
+        return super()._reconstruct(X)
+
+    def reconstruction_loss(self, given: Any, truth: Any) -> dict[str, float]:
+        """Nats per token of texts rebuilt from other modalities, as every decoding method."""
+        self._check_fitted()
+        self._check_decodes()
+        return super().reconstruction_loss(given, truth)

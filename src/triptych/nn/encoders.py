@@ -212,9 +212,9 @@ class TokenEncoder(nn.Module):
 class AttentionBlock(nn.Module):
     """Self-attention and two dense layers, each added to what comes in (norm first)."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float, *, heads: int = 4) -> None:
         super().__init__()
-        self.heads, self.rate = math.gcd(width, 4), dropout
+        self.heads, self.rate = math.gcd(width, heads), dropout
         self.norm_a, self.norm_b = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.dense = nn.Sequential(

@@ -167,11 +167,17 @@ class SequenceInput:
         mean: Shape (p,).
         scale: Shape (p,), > 0.
         wave: Whether samples are (t_i,) rather than (t_i, p).
+        longest: Steps of the longest training sequence; waveforms, which no decoder makes, 0.
+        log_length: Mean logarithm of the training lengths.
+        log_spread: Their standard deviation.
     """
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
     wave: bool = False
+    longest: int = 0
+    log_length: float = 0.0
+    log_spread: float = 0.0
 
     @classmethod
     def learn(cls, data: Any, present: NDArray[np.bool_], *, wave: bool = False) -> SequenceInput:
@@ -179,12 +185,19 @@ class SequenceInput:
         if isinstance(data, Sounds):
             return cls(*_moments(_samples(data, present), (0,)), wave)
         if isinstance(data, list):
-            data = np.concatenate([np.asarray(a) for a, p in zip(data, present, strict=True) if p])
+            there = [np.asarray(a) for a, p in zip(data, present, strict=True) if p]
+            logs = np.log([len(a) for a in there])
+            data = np.concatenate(there)
             present = np.ones(len(data), dtype=bool)
             data = data[:, None] if wave else data
-            return cls(*_moments(_blocks(data, present), (0,)), wave)
+            moments = _moments(_blocks(data, present), (0,))
+            if wave:
+                return cls(*moments, wave)
+            longest, spread = max(len(a) for a in there), float(logs.std())
+            return cls(*moments, wave, longest, float(logs.mean()), spread)
         mean, scale = _moments(_blocks(data, present), (0, 1))
-        return cls(mean.reshape(-1), scale.reshape(-1), wave)
+        steps = 0 if wave else int(data.shape[1])
+        return cls(mean.reshape(-1), scale.reshape(-1), wave, steps, float(np.log(max(steps, 1))))
 
     def tensors(self, data: Any, present: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
         """Padded values (n, t, p) and true lengths (n,); padding is zero."""
@@ -204,6 +217,11 @@ class SequenceInput:
     def ready(self, values: Tensor) -> Tensor:
         """The values themselves."""
         return values
+
+    def restore(self, values: Tensor, lengths: Tensor) -> list[NDArray[np.float32]]:
+        """Back to the units of the data, each (t_i, p) of its length, from (n, t, p)."""
+        frames = values.cpu().numpy().astype(np.float32) * self.scale + self.mean
+        return [row[:size] for row, size in zip(frames, lengths.cpu().tolist(), strict=True)]
 
 
 @register

@@ -16,7 +16,8 @@ from triptych.errors import CapabilityError, ParameterError, ShapeError
 from triptych.modalities import Kind
 from triptych.nn.decoders import Decoder, ImageValues, TokenModel, VectorValues
 from triptych.nn.encoders import ImageEncoder, SequenceEncoder, TokenEncoder, VectorEncoder
-from triptych.nn.inputs import Input, TextInput
+from triptych.nn.inputs import Input, SequenceInput, TextInput
+from triptych.nn.sequence_decoder import SequenceValues
 from triptych.values import register
 
 
@@ -239,6 +240,34 @@ class ImageDecoder:
 
 @register
 @dataclass(frozen=True)
+class SequenceDecoder:
+    """GRU that runs on from the code, by squared error over true steps.
+
+    Args:
+        width: Width of the state.
+    """
+
+    width: int = 128
+
+    def __post_init__(self) -> None:
+        check_number("SequenceDecoder.width", self.width, low=1, integer=True)
+
+    def build(self, kind: Kind, reader: Input, n_in: int) -> Decoder:
+        """The decoder of codes (b, n_in)."""
+        _check_form(self, kind, "sequence")
+        assert isinstance(reader, SequenceInput)
+        return SequenceValues(
+            n_in,
+            kind.n_features,
+            width=self.width,
+            longest=reader.longest,
+            log_length=reader.log_length,
+            log_spread=reader.log_spread,
+        )
+
+
+@register
+@dataclass(frozen=True)
 class TextDecoder:
     """Language model that reads the code at every token, by log-likelihood.
 
@@ -279,10 +308,11 @@ def default_encoder(kind: Kind) -> Recipe:
 
 
 def default_decoder(kind: Kind) -> DecoderRecipe:
-    """The decoder's recipe for modalities of this kind; sequences and waveforms have none."""
+    """The decoder's recipe for modalities of this kind; waveforms have none."""
     recipes: dict[str, DecoderRecipe] = {
         "vector": VectorDecoder(),
         "image": ImageDecoder(),
+        "sequence": SequenceDecoder(),
         "text": TextDecoder(),
     }
     if kind.form not in recipes:
