@@ -10,6 +10,8 @@ from typing import Any
 from triptych.lazy import attribute
 
 _EXPORTS = {
+    "MultiviewInformationBottleneck": "multiview_information_bottleneck",
+    "SelfSupervisedMultiview": "self_supervised_multiview",
     "SharedPrivate": "shared_private",
     "VCCAPrivate": "vcca_private",
 }
