@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 # Not lazy, so that a function is found where its module has the same name; NumPy is all it costs.
+from triptych.evaluation.clustering import cluster_scores
 from triptych.evaluation.columns import COLUMNS, columns
 from triptych.evaluation.evaluate import curve_of, evaluate
 from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
+from triptych.evaluation.localisation import overlap, pointing_game
 from triptych.evaluation.probes import knn_probe, linear_probe
 from triptych.evaluation.reconstruction import reconstruct_absent, reconstruction_r2
 from triptych.evaluation.resources import measure
@@ -43,6 +45,7 @@ __all__ = [
     "ShuffledPairs",
     "ZeroShotScore",
     "alignment",
+    "cluster_scores",
     "coherence",
     "columns",
     "curve_of",
@@ -57,6 +60,8 @@ __all__ = [
     "measure",
     "missing_curve",
     "modality_gap",
+    "overlap",
+    "pointing_game",
     "reconstruct_absent",
     "reconstruct_subsets",
     "reconstruction_r2",

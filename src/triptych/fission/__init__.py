@@ -10,6 +10,7 @@ from typing import Any
 from triptych.lazy import attribute
 
 _EXPORTS = {
+    "DeepMultimodalClustering": "deep_multimodal_clustering",
     "MultiviewInformationBottleneck": "multiview_information_bottleneck",
     "SelfSupervisedMultiview": "self_supervised_multiview",
     "SharedPrivate": "shared_private",

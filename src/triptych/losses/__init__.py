@@ -25,7 +25,9 @@ _EXPORTS = {
     "inverse_prediction": "multiview",
     "laplacian": "similarity",
     "linear": "similarity",
+    "match_hinge": "clustering",
     "orthogonality": "divergence",
+    "pair_scores": "clustering",
     "pairwise": "similarity",
     "polynomial": "similarity",
     "product_of_experts": "variational",
@@ -36,6 +38,7 @@ _EXPORTS = {
     "symmetric_kl": "multiview",
     "triplet": "pairs",
     "uniformity": "contrastive",
+    "unrolled_clusters": "clustering",
     "vicreg": "redundancy",
 }
 
