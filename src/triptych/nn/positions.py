@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from triptych.arrays import check_number
 from triptych.errors import CapabilityError, ParameterError, ShapeError
 from triptych.modalities import Kind
-from triptych.nn.encoders import TokenEncoder, group_norm, steps_mask
+from triptych.nn.encoders import TokenEncoder, steps_mask
 from triptych.nn.inputs import Input, TextInput
 from triptych.values import register
 
@@ -78,7 +78,7 @@ class ConvMap:
             out = self.width * 2 ** min(at, 2)
             stride, kernel = (2 if at < strides else 1), (3 if at else 5)
             blocks += [nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2)]
-            blocks += [group_norm(out), nn.GELU()]
+            blocks += [ChannelNorm(out), nn.GELU()]
             channels = out
         return nn.Sequential(*blocks, nn.Conv2d(channels, width, 1))
 
@@ -146,6 +146,18 @@ class WordStates:
         _check_form(self, kind, "text")
         assert isinstance(reader, TextInput)
         return Words(reader, width, self)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm of each position of maps (b, c, h, w) by itself.
+
+    A norm over positions would tell all of them what stands at one, and then what is seen need
+    not be found where it is.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps of the same shape."""
+        return super().forward(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class Frames(nn.Module):
