@@ -1,7 +1,7 @@
 """Deep multimodal clustering (Hu, Nie, Li 2019) on scenes of digits and their spoken names.
 
-A scene is a picture of 64 x 64 with one to three different MNIST digits at places where they do not
-overlap, and 1.5 s of sound in which a recording of each one's name begins at a random time, added
+A scene is a picture of 32 x 32 with one to three different MNIST digits, drawn half as large, at
+places where they do not overlap, and 1.5 s of sound in which a recording of each one's name begins at a random time, added
 up. No label is given: which digits a scene holds, where and when is known to the judge alone.
 
 - *matching*: a scene's own sound against that of another scene with other digits: which scores
@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from spoken_digits import RATE, mel_filters
 from steps import DATA, Steps, asked, mean_sd
 
-SIDE, DIGIT, SECONDS = 64, 28, 1.5
+SIDE, DIGIT, SECONDS = 32, 14, 1.5
 WINDOW, HOP = 200, 240  # 25 ms every 30 ms
 CLUSTERS = (12, 3, 40)
 
@@ -45,6 +45,7 @@ def clips(part: str) -> dict[str, Any]:
     """Digits and recordings of one part of both sets, by class."""
     with np.load(DATA / "mnist.npz") as m, np.load(DATA / "fsdd.npz") as f:
         images, labels = m[f"{part}_images"], m[f"{part}_labels"]
+        images = images.reshape(-1, DIGIT, 2, DIGIT, 2).mean((2, 4)).astype(np.uint8)
         waves, offsets, said = f["waveforms"] / 32768, f["offsets"], f["labels"]
         chosen = np.flatnonzero(f["is_test"] == (part == "test"))
     return {
@@ -88,7 +89,7 @@ def scenes(
         corners: list[tuple[int, int]] = []
         while len(corners) < len(digits):
             y, x = (int(v) for v in draw.integers(0, SIDE - DIGIT + 1, 2))
-            if all(abs(y - a) >= DIGIT - 4 or abs(x - b) >= DIGIT - 4 for a, b in corners):
+            if all(abs(y - a) >= DIGIT - 2 or abs(x - b) >= DIGIT - 2 for a, b in corners):
                 corners.append((y, x))
             elif draw.random() < 0.02:  # a first digit in the middle leaves no room
                 corners.clear()
@@ -106,7 +107,7 @@ def scenes(
 
 
 def box(corner: tuple[int, int]) -> np.ndarray:
-    """Mask (64, 64) of a digit's box."""
+    """Mask (32, 32) of a digit's box."""
     mask = np.zeros((SIDE, SIDE), dtype=bool)
     mask[corner[0] : corner[0] + DIGIT, corner[1] : corner[1] + DIGIT] = True
     return mask

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 # Not lazy, so that a function is found where its module has the same name; NumPy is all it costs.
 from triptych.evaluation.clustering import cluster_scores
 from triptych.evaluation.columns import COLUMNS, columns
+from triptych.evaluation.disentanglement import dci, mig, sap
 from triptych.evaluation.evaluate import curve_of, evaluate
 from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
@@ -49,6 +50,7 @@ __all__ = [
     "coherence",
     "columns",
     "curve_of",
+    "dci",
     "default_baselines",
     "drop_modalities",
     "evaluate",
@@ -58,6 +60,7 @@ __all__ = [
     "leakage",
     "linear_probe",
     "measure",
+    "mig",
     "missing_curve",
     "modality_gap",
     "overlap",
@@ -67,6 +70,7 @@ __all__ = [
     "reconstruction_r2",
     "retrieval",
     "same_partner",
+    "sap",
     "three_settings",
     "uniformity",
     "zero_shot",

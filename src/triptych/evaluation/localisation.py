@@ -125,8 +125,8 @@ def _pairs(
     fits = values.ndim in (2, 3) and values.ndim == masks.ndim and len(values) == len(masks)
     if not fits or not values.size or any(np.less(masks.shape, values.shape)):
         raise ShapeError(
-            f"{name}: expected maps (n, h, w) and masks (n, H, W) of things, at least as fine; got "
-            f"{values.shape} and {masks.shape}."
+            f"{name}: expected maps (n, h, w) and masks (n, H, W) of things, at least as fine; "
+            f"got {values.shape} and {masks.shape}."
         )
     if masks.dtype != bool:
         raise DataError(f"{name}: expected masks of booleans, got {masks.dtype}.")
