@@ -3,10 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 # Not lazy, so that a function is found where its module has the same name; NumPy is all it costs.
+from triptych.evaluation.clustering import cluster_scores
 from triptych.evaluation.columns import COLUMNS, columns
+from triptych.evaluation.disentanglement import dci, mig, sap
 from triptych.evaluation.evaluate import curve_of, evaluate
 from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
+from triptych.evaluation.localisation import overlap, pointing_game
 from triptych.evaluation.noise_grid import NoiseGrid, noise_grid
 from triptych.evaluation.prediction import (
     calibration,
@@ -52,9 +55,11 @@ __all__ = [
     "ZeroShotScore",
     "alignment",
     "calibration",
+    "cluster_scores",
     "coherence",
     "columns",
     "curve_of",
+    "dci",
     "default_baselines",
     "drop_modalities",
     "evaluate",
@@ -64,9 +69,12 @@ __all__ = [
     "leakage",
     "linear_probe",
     "measure",
+    "mig",
     "missing_curve",
     "modality_gap",
     "noise_grid",
+    "overlap",
+    "pointing_game",
     "prediction_by_absence",
     "prediction_by_noise",
     "prediction_score",
@@ -75,6 +83,7 @@ __all__ = [
     "reconstruction_r2",
     "retrieval",
     "same_partner",
+    "sap",
     "three_settings",
     "uniformity",
     "zero_shot",

@@ -11,6 +11,9 @@ from triptych.lazy import attribute
 
 _EXPORTS = {
     "MFM": "mfm",
+    "DeepMultimodalClustering": "deep_multimodal_clustering",
+    "MultiviewInformationBottleneck": "multiview_information_bottleneck",
+    "SelfSupervisedMultiview": "self_supervised_multiview",
     "SharedPrivate": "shared_private",
     "VCCAPrivate": "vcca_private",
 }

@@ -194,6 +194,13 @@ class TokenEncoder(nn.Module):
 
     def forward(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Codes (b, n_out) of token ids (b, t)."""
+        steps, mask = self.states(values, lengths)
+        largest = steps.masked_fill(~mask[..., None], -torch.inf).amax(1)
+        codes: Tensor = self.head(torch.cat([masked_mean(steps, mask), largest], 1))
+        return codes
+
+    def states(self, values: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What each token has become, (b, t, width), and which are no padding, (b, t)."""
         values = values[:, : self.max_length]
         # A row without tokens reads its first padding: a softmax over nothing is not a number.
         mask = steps_mask(None if lengths is None else lengths.clamp_min(1), values)
@@ -203,10 +210,7 @@ class TokenEncoder(nn.Module):
         steps = self.dropout(self.tokens(values) + self.positions[: values.shape[1]])
         for block in self.blocks:
             steps = block(steps, mask)
-        steps = self.norm(steps)
-        largest = steps.masked_fill(~mask[..., None], -torch.inf).amax(1)
-        codes: Tensor = self.head(torch.cat([masked_mean(steps, mask), largest], 1))
-        return codes
+        return self.norm(steps), mask
 
 
 class AttentionBlock(nn.Module):
