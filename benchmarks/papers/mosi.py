@@ -20,7 +20,7 @@ test rows and on rows that lack one modality.
 """
 
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -189,17 +189,29 @@ def dependency(task, measure, weight, seed, quick):
 
 def run(args):
     steps = Steps("mosi" + ("-quick" if args.quick else ""), args.seconds)
-    for seed in range(args.seeds):
-        for task in TASKS if args.only in (None, "fusions") else ():
+    vectors, sequences = TASKS[:2], TASKS[2:]
+    for part, tasks in (("fusions", vectors), ("dependency", vectors), ("fusions", sequences)):
+        if args.only in (None, part):
+            for seed in range(args.seeds):
+                for name, work in jobs(part, tasks, seed, args.quick):
+                    steps.step(name, work)
+
+
+def jobs(part, tasks, seed, quick):
+    """Names of steps and what to do."""
+    for task in tasks:
+        if part == "fusions":
             for name in METHODS:
-                work = lambda t=task, n=name, s=seed: fusion(t, n, s, args.quick)  # noqa: E731
-                steps.step(f"{task}-{name.replace(', ', '-').replace(' ', '-')}-{seed}", work)
-        for task in ("released", "words") if args.only in (None, "dependency") else ():
-            for measure, weight in [("kl", 0.0), *((m, w) for m in MEASURES for w in WEIGHTS)]:
-                work = lambda t=task, m=measure, w=weight, s=seed: dependency(  # noqa: E731
-                    t, m, w, s, args.quick
-                )
-                steps.step(f"{task}-dependency-{measure}-{weight}-{seed}", work)
+                yield f"{task}-{key(name)}-{seed}", partial(fusion, task, name, seed, quick)
+            continue
+        for measure, weight in [("kl", 0.0), *((m, w) for m in MEASURES for w in WEIGHTS)]:
+            work = partial(dependency, task, measure, weight, seed, quick)
+            yield f"{task}-dependency-{measure}-{weight}-{seed}", work
+
+
+def key(name):
+    """A fusion's name as part of a file's."""
+    return name.replace(", ", "-").replace(" ", "-")
 
 
 def table(args):
@@ -208,8 +220,8 @@ def table(args):
         names = ("accuracy", "F1") + (("MAE", "r") if task == "mmmo" else ())
         print(f"\n{task}\n\n| fusion | {' | '.join(names)} |\n| --- |{' --- |' * len(names)}")
         for name in METHODS:
-            key = f"{task}-{name.replace(', ', '-').replace(' ', '-')}"
-            found = [r for s in range(args.seeds) if (r := steps.done(f"{key}-{s}"))]
+            records = [steps.done(f"{task}-{key(name)}-{s}") for s in range(args.seeds)]
+            found = [r for r in records if r]
             if name == "late, average":
                 for row in alone(found):
                     show(*row, names)

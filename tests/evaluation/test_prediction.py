@@ -260,3 +260,14 @@ def test_a_comparison_shows_predictions_where_a_method_predicts():
     assert by_name["ConcatFusion"]["predict"]["mean"] > 0.5
     without = compare(TRAIN, methods=["CCA"], label="other", training=training)
     assert not [c for c in without["columns"] if c["group"] == "Prediction"]
+
+
+def test_classes_that_only_validation_rows_have_do_not_stop_a_comparison():
+    y = TRAIN.labels["other"].copy()
+    part = np.array(["train"] * 100 + ["valid"] * 30 + ["test"] * 30)
+    y[110] = "r"
+    data = Dataset(TRAIN.X, labels={"other": y}, splits={"s": part})
+    training = {"epochs": 2, "batch_size": 40, "device": "cpu"}
+    record = compare(data, methods=["LateFusion"], label="other", training=training)
+    (row,) = [row for row in record["rows"] if row["name"] == "LateFusion"]
+    assert row["status"] == "ok" and row["values"]["predict"]["mean"] > 0.5

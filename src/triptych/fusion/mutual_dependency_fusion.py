@@ -136,8 +136,8 @@ class MutualDependencyFusion(LabelledFusion):
 
     References:
         Colombo, Chapuis, Labeau, Clavel 2021, Improving Multimodal Fusion via Mutual Dependency
-        Maximisation, EMNLP, arXiv:2109.00922. There negatives come from permutations, which may
-        leave a pair together, and the critic reads the code as it is.
+        Maximisation, EMNLP, arXiv:2109.00922. Here no negative keeps two modalities of one row
+        together, and the critic reads tanh of the code.
     """
 
     unrelated_: float
