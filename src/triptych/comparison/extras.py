@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triptych.arrays import is_sparse
+from triptych.comparison.assignments import assigned
 from triptych.dataset import Dataset
 from triptych.errors import CapabilityError, DataError
 from triptych.evaluation.codes import comparable, read_codes, usable_rows
@@ -78,6 +79,7 @@ def gather(
         "kept": lambda: _kept(model, data, label),
         "zero_shot": lambda: _zero_shots(model, train, test, label),
         "gates": lambda: _gates(model),
+        "assignments": lambda: _assignments(model, data.X),
     }
     extras, troubles = {}, []
     for name, make in makers.items():
@@ -330,6 +332,21 @@ def _gates(model: Any) -> dict[str, Any]:
         }
         for name, about in found.items()
     }
+
+
+def _assignments(model: Any, X: Modalities) -> list[dict[str, Any]]:
+    """Clusters over pictures, for methods that say which position belongs to which."""
+    if not hasattr(model, "assign") or not hasattr(model, "localise"):
+        return []
+    whole = np.all(list(X.present.values()), axis=0)
+    rows = _draw(np.flatnonzero(whole), EXAMPLES, "rebuilt")
+    return assigned(
+        model,
+        X,
+        rows,
+        lambda name: _items(X, name, rows),
+        lambda pixels: item(pixels, "image", (0.0, 1.0)),
+    )
 
 
 def _kept(model: Any, data: Dataset, label: str | None) -> list[dict[str, Any]]:

@@ -88,7 +88,8 @@ class DeepMultimodalClustering(DeepMethod, Fission):
             ``FrameNet``, ``WordStates``) or factories by modality name, else the kind's default.
         width: Features c of a position.
         iterations: How often centres are taken.
-        sharpness: Factor z on the products inside the softmax, > 0.
+        sharpness: Factor z on the products inside the softmax, > 0; 1 in the authors' code. Larger
+            gives each position to fewer clusters, and what is localised lies nearer its place.
         margin: m > 0; ``None`` takes k, the paper's.
         negatives: ``"one"`` wrong partner for each row, as in the paper, or ``"all"`` of the
             batch, in both directions. Rows of equal content are never wrong partners.
@@ -142,7 +143,7 @@ class DeepMultimodalClustering(DeepMethod, Fission):
         encoders: Mapping[str, Any] | None = None,
         width: int = 128,
         iterations: int = 3,
-        sharpness: float = 1.0,
+        sharpness: float = 5.0,
         margin: float | None = None,
         negatives: str = "one",
         warm_start: bool = False,
