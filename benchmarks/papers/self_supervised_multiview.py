@@ -2,16 +2,19 @@
 
 Two data sets stand for the paper's (Omniglot characters drawn twice; pictures augmented twice):
 
-- *emoji*: a drawing of Twemoji and one of Noto of the same emoji, 32 x 32; T is one of nine groups;
+- *emoji*: a drawing of Twemoji and one of Noto of the same emoji, 32 x 32; T is its group, one of
+  nine;
 - *digits*: an MNIST digit turned by one angle and by another, both within 45 degrees; T is the
   digit.
 
 For each mix of terms: accuracy of a linear probe and of the nearest neighbour on the code of one
-view ("shared", from x alone) with ten labels a class, mean of five draws of them, on test rows; and
-the information plane: I(Z;S) and H(Z|S) from ``history_``, I(Z;T) as H(T) less the cross-entropy of
-a logistic regression on held-out rows, H(Z|T) of normal laws of each class's size.
+view ("shared", from x alone) with ten labels a class, mean of five draws of them, on test rows;
+and the information plane: I(Z;S) and H(Z|S) from ``history_``, I(Z;T) as H(T) less the
+cross-entropy of a logistic regression on held-out rows, H(Z|T) of normal laws of each class's
+size.
 
-    python benchmarks/papers/self_supervised_multiview.py run [--only DATA] [--seconds S] [--seeds N]
+    python benchmarks/papers/self_supervised_multiview.py run [--only DATA] [--seconds S]
+        [--seeds N] [--quick]
     python benchmarks/papers/self_supervised_multiview.py table [--seeds N]
 """
 
@@ -183,8 +186,9 @@ def main() -> None:
     print(heading(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))))
     for data in chosen:
         print(
-            f"\n| {data}, {epochs[data]} epochs | linear, 10 labels a class | nearest | linear, all "
-            "labels | partner first | I(Z;S) | H(Z given S) | I(Z;T) | H(Z given T) | s | seeds |"
+            f"\n| {data}, {epochs[data]} epochs | linear, 10 labels a class | nearest | linear, "
+            "all labels | partner first | I(Z;S) | H(Z given S) | I(Z;T) | H(Z given T) | s | "
+            "seeds |"
         )
         print("| --- " * 11 + "|")
         for mix in MIXES:

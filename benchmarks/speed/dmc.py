@@ -3,10 +3,10 @@
     python benchmarks/speed/dmc.py [--threads N] [--repeats R]
 
 *Needed* are the products of the formulas with nothing between them, from operands made before:
-positions by pulled centres (r - 1 times), shares by positions (r - 1), pooled features by projections
-(r) and centres by projections (r - 1), forward, or forward and backward. *Every projection made* is
-the equation as it is written: W_j u_i for all clusters and positions first. All three take turns;
-medians.
+positions by pulled centres (r - 1 times), shares by positions (r - 1), pooled features by
+projections (r) and centres by projections (r - 1), forward, or forward and backward. *Every
+projection made* is the equation as it is written: W_j u_i for all clusters and positions first.
+All three take turns; medians.
 """
 
 import argparse

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from triptych import Training, load
 from triptych.cli import app
 from triptych.coordination import DCCAE, CorrAE, DeepCCA, GatedCoordination, SimilarityAlignment
+from triptych.fission import SelfSupervisedMultiview
 from triptych.nn.recipes import MLP
 
 # Plain descent: Adam divides gradients that are nought but rounding by their own size.
@@ -25,6 +26,9 @@ METHODS = {
     "DCCAE": lambda: DCCAE(3, reconstruction_batch_size=8, training=TRAINING, **GIVEN),
     "CorrAE": lambda: CorrAE(3, training=TRAINING, **GIVEN),
     "guarded": lambda: SimilarityAlignment(3, similarity="bilinear", training=TRAINING, **GIVEN),
+    "multi-view": lambda: SelfSupervisedMultiview(
+        3, n_private=2, width=8, training=TRAINING, **GIVEN
+    ),
     "cross gates": lambda: GatedCoordination(
         3, gates="cross", width=8, training=TRAINING, **GIVEN
     ),

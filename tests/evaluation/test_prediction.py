@@ -8,9 +8,8 @@ from triptych import Training
 from triptych.comparison import compare
 from triptych.contracts.method import Capabilities
 from triptych.dataset import Dataset
-from triptych.errors import CapabilityError, DataError, ParameterError, ShapeError
+from triptych.errors import CapabilityError, DataError, ShapeError
 from triptych.evaluation import (
-    add_noise,
     calibration,
     columns,
     evaluate,
@@ -109,38 +108,6 @@ def everything(n=300):
         },
         present={"vector": np.arange(n) != 3},
     )
-
-
-def test_noise_has_the_spread_of_each_column():
-    X = everything()
-    noisy = add_noise(X, 0.5, 1)
-    added = np.asarray(noisy["vector"]) - X["vector"]
-    # The standard error of a spread from 300 draws is 4 %.
-    np.testing.assert_allclose(added.std(0), 0.5 * X["vector"].std(0), rtol=0.17)
-    steps = np.concatenate(noisy["sequence"]) - np.concatenate(X["sequence"])
-    np.testing.assert_allclose(steps.std(0), [0.5, 25], rtol=0.12)
-    added = np.asarray(noisy["image"], dtype=float) - X["image"]
-    np.testing.assert_allclose(added.std(), 0.5 * X["image"].std(), rtol=0.05)
-    assert noisy["words"] == X["words"]
-    assert noisy.kinds == X.kinds and not noisy.present["vector"][3]
-
-
-def test_noise_of_one_seed_is_scaled_and_keyed_by_name():
-    X = everything()
-    one, two, alone = (add_noise(D, s) for D, s in ((X, 0.5), (X, 1.0), (X.select("vector"), 1.0)))
-    np.testing.assert_allclose(two["vector"] - X["vector"], 2 * (one["vector"] - X["vector"]))
-    np.testing.assert_array_equal(alone["vector"], two["vector"])
-    assert not np.allclose(add_noise(X, 1.0, 1)["vector"], two["vector"])
-    np.testing.assert_array_equal(add_noise(X, 0.0)["vector"], X["vector"])
-    with pytest.raises(ParameterError, match="level"):
-        add_noise(X, -1)
-
-
-def test_a_row_that_is_none_stays_so():
-    X = Modalities({"s": [np.ones((2, 1)), None, np.zeros((3, 1))], "v": np.zeros((3, 1))})
-    noisy = add_noise(X, 1.0)
-    assert noisy.present["s"].tolist() == [True, False, True]
-    assert np.asarray(noisy["s"][2]).shape == (3, 1)
 
 
 def test_the_area_is_the_mean_height():

@@ -247,3 +247,13 @@ def test_what_cannot_be_used_is_named(known):
         method().set_params(encoders={"image": MLP()}).fit(X)
     with pytest.raises(ModalityError, match="localise: expected two of"):
         model.localise(X, "image", "image")
+
+
+def test_a_warm_start_goes_on_from_the_fit_before():
+    X, _, _ = world(80, 0)
+    warm = method(6, warm_start=True).fit(X)
+    first, reached = (warm.history_["train"]["loss"][at] for at in (0, -1))
+    again = warm.fit(X).history_["train"]["loss"][0]
+    assert again < (first + reached) / 2
+    cold = method(6).fit(X)
+    assert cold.fit(X).history_["train"]["loss"][0] == pytest.approx(first)

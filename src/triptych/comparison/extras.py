@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triptych.arrays import is_sparse
+from triptych.comparison.assignments import assigned
 from triptych.dataset import Dataset
 from triptych.errors import CapabilityError, DataError
 from triptych.evaluation.codes import comparable, read_codes, usable_rows
@@ -94,6 +95,7 @@ def gather(
         "gates": lambda: _gates(model),
         "predictions": lambda: _predictions(model, data, label, train),
         "noise": lambda: _noise(model, data, label),
+        "assignments": lambda: _assignments(model, data.X),
     }
     extras, troubles = {}, []
     for name, make in makers.items():
@@ -421,6 +423,21 @@ def _noise(model: Any, data: Dataset, label: str | None) -> dict[str, Any]:
         "measure": grid.measure,
         "rows": grid.rows,
     }
+
+
+def _assignments(model: Any, X: Modalities) -> list[dict[str, Any]]:
+    """Clusters over pictures, for methods that say which position belongs to which."""
+    if not hasattr(model, "assign") or not hasattr(model, "localise"):
+        return []
+    whole = np.all(list(X.present.values()), axis=0)
+    rows = _draw(np.flatnonzero(whole), EXAMPLES, "rebuilt")
+    return assigned(
+        model,
+        X,
+        rows,
+        lambda name: _items(X, name, rows),
+        lambda pixels: item(pixels, "image", (0.0, 1.0)),
+    )
 
 
 def _kept(model: Any, data: Dataset, label: str | None) -> list[dict[str, Any]]:

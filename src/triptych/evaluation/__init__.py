@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 # Not lazy, so that a function is found where its module has the same name; NumPy is all it costs.
 from triptych.evaluation.clustering import cluster_scores
 from triptych.evaluation.columns import COLUMNS, columns
+from triptych.evaluation.dependence import dependence
 from triptych.evaluation.disentanglement import dci, mig, sap
 from triptych.evaluation.evaluate import curve_of, evaluate
 from triptych.evaluation.geometry import alignment, modality_gap, uniformity
@@ -61,6 +62,7 @@ __all__ = [
     "curve_of",
     "dci",
     "default_baselines",
+    "dependence",
     "drop_modalities",
     "evaluate",
     "first_rows",

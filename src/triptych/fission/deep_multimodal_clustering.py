@@ -88,10 +88,13 @@ class DeepMultimodalClustering(DeepMethod, Fission):
             ``FrameNet``, ``WordStates``) or factories by modality name, else the kind's default.
         width: Features c of a position.
         iterations: How often centres are taken.
-        sharpness: Factor z on the products inside the softmax, > 0.
+        sharpness: Factor z on the products inside the softmax, > 0; 1 in the authors' code. Larger
+            gives each position to fewer clusters, and what is localised lies nearer its place.
         margin: m > 0; ``None`` takes k, the paper's.
         negatives: ``"one"`` wrong partner for each row, as in the paper, or ``"all"`` of the
             batch, in both directions. Rows of equal content are never wrong partners.
+        warm_start: Whether ``fit`` goes on from the weights of the fit before, if there was one
+            of the same modalities and sizes: scenes of one thing first, then of several.
         training: Epochs, batch size, learning rate, device.
         random_state: Seed of weights, batches and wrong partners.
 
@@ -140,9 +143,10 @@ class DeepMultimodalClustering(DeepMethod, Fission):
         encoders: Mapping[str, Any] | None = None,
         width: int = 128,
         iterations: int = 3,
-        sharpness: float = 1.0,
+        sharpness: float = 5.0,
         margin: float | None = None,
         negatives: str = "one",
+        warm_start: bool = False,
         training: Training = Training(),
         random_state: int | None = None,
     ) -> None:
@@ -154,6 +158,7 @@ class DeepMultimodalClustering(DeepMethod, Fission):
         self.sharpness = sharpness
         self.margin = margin
         self.negatives = negatives
+        self.warm_start = warm_start
         self.training = training
         self.random_state = random_state
 
@@ -178,10 +183,16 @@ class DeepMultimodalClustering(DeepMethod, Fission):
             return lambda: build_positions(given.get(m), kinds[m], self.inputs_[m], self.width)
 
         encoders = Parts({m: self._seeded(f"encoder:{m}", encoder(m)) for m in kinds})
-        return self._seeded(
+        network = self._seeded(
             "clusters",
             lambda: _Network(encoders, self.n_clusters, self.n_components, self.width),
         )
+        before = getattr(self, "network_", None)
+        if self.warm_start and before is not None:
+            known, new = before.state_dict(), network.state_dict()
+            if {k: v.shape for k, v in known.items()} == {k: v.shape for k, v in new.items()}:
+                network.load_state_dict(known)
+        return network
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
         self.parts_ = X.names

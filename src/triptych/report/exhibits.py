@@ -234,6 +234,7 @@ class Exhibits:
     gates: tuple[Gate, ...] = ()
     fading: tuple[Fading, ...] = ()
     noise: Noise | None = None
+    assignments: tuple[tuple[tuple[str, Item], ...], ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there is anything to show."""
@@ -266,15 +267,21 @@ def read_exhibits(extras: Mapping[str, Any] | None) -> Exhibits:
         ),
         code_map=_code_map(extras.get("map") or {}),
         missing=_missing(extras.get("missing") or {}),
-        swaps=tuple(
-            tuple((str(name).replace("_", " "), read_item(part)) for name, part in swap.items())
-            for swap in _each(extras.get("swaps"))
-        ),
+        swaps=_sets(extras.get("swaps")),
         kept=_kept(extras.get("kept")),
         naming=_naming(extras.get("zero_shot")),
         gates=_gates(extras.get("gates") or {}),
         fading=_fading(extras.get("predictions") or {}),
         noise=_noise(extras.get("noise") or {}),
+        assignments=_sets(extras.get("assignments")),
+    )
+
+
+def _sets(values: Any) -> tuple[tuple[tuple[str, Item], ...], ...]:
+    """Things by what they are, several that belong together."""
+    return tuple(
+        tuple((str(name).replace("_", " "), read_item(part)) for name, part in one.items())
+        for one in _each(values)
     )
 
 
