@@ -229,7 +229,7 @@ def mosi(name: str, seed: int, quick: bool) -> dict[str, Any]:
         random_state=seed,
         **SWITCHES[name],
     )  # fmt: skip
-    # The label's loss chooses the epoch, as in the paper; the other terms differ by row here.
+    # The whole loss chooses the epoch; in the paper the label's part of it does.
     model.fit(
         {m: v[~valid] for m, v in X.items()},
         y[~valid],

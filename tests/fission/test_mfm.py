@@ -113,6 +113,20 @@ def test_the_authors_kernel_divides_by_the_width_twice():
     assert mmd(z, drawn, widths=6 / math.sqrt(2)).item() == pytest.approx(plain, rel=1e-5)
 
 
+def test_a_heavy_prior_draws_codes_to_itself_and_takes_from_the_rest():
+    sample = factors(200, ("a", "b"))
+    y = (sample.shared[:, 0] > 0).astype(int)
+    training = Training(epochs=8, batch_size=40, learning_rate=1e-2, device="cpu")
+    found = []
+    for prior in (0.0, 300.0):
+        model = small(("a", "b"), prior=prior, surrogate=0.0, training=training)
+        t = model.fit(sample.X, y).history_["train"]
+        found.append((t["prior"][-1], t["task"][-1]))
+    # Three codes of 40 draws are about 3 x 0.04 apart from the prior they come from.
+    assert found[1][0] < 0.15 < 0.35 < found[0][0]
+    assert found[1][1] > found[0][1] + 0.05
+
+
 def test_numbers_cost_their_absolute_error(tiny):
     sample, _, _ = tiny
     y = sample.shared[:, 0] * 10 + 3

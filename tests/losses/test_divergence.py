@@ -190,3 +190,17 @@ def test_cmd_does_not_see_pairs():
     shuffled = t[torch.randperm(40, generator=torch.Generator().manual_seed(0))]
     assert cmd(s, shuffled).item() == pytest.approx(cmd(s, t).item())
     assert cmd(s[:1], t[:1]).isfinite()
+
+
+def test_wider_codes_have_a_smaller_penalty_for_the_same_overlap():
+    s, p = draw(8, 3), draw(8, 3, seed=1)
+    twice = orthogonality(torch.cat([s, s], 1), torch.cat([p, p], 1))
+    # Rows grow by the root of 2 on both sides, so each entry halves before it is squared.
+    assert twice.item() == pytest.approx(orthogonality(s, p).item() / 4, rel=1e-4)
+
+
+def test_uncorrelated_is_not_independent():
+    x = torch.linspace(-1, 1, 101, dtype=torch.float64)[:, None]
+    assert decorrelation(x, x**2).item() == pytest.approx(0, abs=1e-12)
+    assert orthogonality(x, x**2).item() == pytest.approx(0, abs=1e-12)
+    assert hsic(x, x**2, normalised=True).item() > 0.3
