@@ -4,9 +4,9 @@ Run: python benchmarks/speed/early_fusion.py [--side N] [--repeats N] [--threads
 
 Two layers of 16 channels on maps of 7 × 7 (``--side``), 16 steps of 32 bands, batches of 64;
 forward and backward (see rivals/ours_early_fusion.py). Targets: a step takes at most 1.4 times
-what its convolutions and matrix products take alone and less than a plainly written cell; the
-training loop does 0.9 of a bare loop's rows per second with the same network; features of the
-3,000 spoken digits, moments learnt first, take less than 5 s.
+what its convolutions and matrix products take alone, on as many numbers, and less than a plainly
+written cell; the training loop does 0.9 of a bare loop's rows per second with the same network;
+features of the 3,000 spoken digits, moments learnt first, take less than 5 s.
 """
 
 import argparse

@@ -246,6 +246,34 @@ def test_a_model_of_sounds_is_saved_with_its_front_end(tmp_path):
     assert again.inputs_["sound"].frames.settings == SOUND
 
 
+def test_sounds_and_pictures_may_stay_in_their_files(tmp_path):
+    from PIL import Image
+    from scipy.io import wavfile
+
+    from triptych.media import Pictures, Sounds
+
+    X, y = digits(12)
+    for i in range(12):
+        Image.fromarray(X["image"][i, 0]).save(tmp_path / f"{i}.png")
+        wavfile.write(tmp_path / f"{i}.wav", 1000, X["sound"][i].astype(np.float32) / 2)
+    pictures = Pictures([f"{i}.png" for i in range(12)], folder=tmp_path, size=8, colour="grey")
+    sounds = Sounds([f"{i}.wav" for i in range(12)], folder=tmp_path)
+    held = {"image": X["image"], "sound": [s.astype(np.float32) / 2 for s in X["sound"]]}
+    filed = make(1, spectrogram=Spectrogram(window=0.032, hop=0.016, bands=8))
+    there = filed.fit({"image": pictures, "sound": sounds}, y).transform(held)
+    np.testing.assert_allclose(there, make(1).fit(held, y).transform(held), rtol=1e-3, atol=1e-5)
+
+
+def test_learns_in_mixed_precision():
+    X, y = digits(60)
+    settings = Training(
+        epochs=6, batch_size=16, learning_rate=1e-2, precision="bf16", device="cpu"
+    )
+    for fuse_at in (1, 2):
+        model = make(fuse_at=fuse_at).set_params(training=settings).fit(X, y)
+        assert model.history_["train"]["loss"][-1] < 0.6 < model.history_["train"]["loss"][0]
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -61,15 +61,18 @@ class Plain(torch.nn.Module):
 
 
 def products(b, side, steps, d, bands):
-    """The convolutions and matrix products of one step of ours, and nothing else."""
+    """The convolutions and matrix products of one step of ours, and nothing else.
+
+    As in the step, every layer and step of time has states and gradients of its own.
+    """
 
     def maps(n, c, s=side):
         return torch.randn(n, c, s, s).to(memory_format=torch.channels_last)
 
     back = torch.ops.aten.convolution_backward
-    x, h, da = maps(b, 1, 2 * side), maps(b, d), maps(b, 4 * d)
-    seen, some, asked = maps(steps * b, d), maps((steps - 1) * b, d), maps(steps * b, 4 * d)
-    less, first = maps((steps - 1) * b, 4 * d), maps(4 * d, 1, 3)
+    x, da, first = maps(b, 1, 2 * side), maps(b, 4 * d), maps(4 * d, 1, 3)
+    layers = [(maps(steps * b, d), maps(steps * b, 4 * d)) for _ in range(2)]
+    seen, asked = layers[0][0], layers[1][1]
     W, V, U = maps(4 * d, d, 3), maps(4 * d, d, 3), torch.randn(4 * d, bands)
     frames, heard = torch.randn(steps * b, bands), torch.randn(steps * b, 4 * d)
     one, two = [1, 1], [2, 2]
@@ -80,12 +83,13 @@ def products(b, side, steps, d, bands):
             frames @ U.T
             F.conv2d(x, first, stride=2, padding=1)
             F.conv2d(seen, V, padding=1)
-            for _ in range(2):
-                for _ in range(steps - 1):
+            for states, _ in layers:
+                for h in states[:-b].split(b):
                     F.conv2d(h, W, padding=1)
-                for _ in range(steps - 1):
-                    F.conv_transpose2d(da, W, padding=1)
-                back(less, some, W, None, one, *rest, [False, True, False])
+            for states, gradients in layers:
+                for g in gradients[b:].split(b):
+                    F.conv_transpose2d(g, W, padding=1)
+                back(gradients[b:], states[:-b], W, None, one, *rest, [False, True, False])
             back(asked, seen, V, None, one, *rest, [True, True, False])
             back(da, x, first, None, two, *rest, [False, True, False])
             heard.T @ frames

@@ -90,11 +90,18 @@ def lstm_states(
     """
     if static is None and x is None:
         raise ShapeError("lstm_states: static or x must say how many rows there are.")
-    given = (weight, static, flat, x, weight_x, bias)
+    # In mixed precision the products around are rounded, the sums over time are not.
+    some = (static, flat, x, weight_x, bias)
+    given = (weight, *(None if p is None else p.to(weight.dtype) for p in some))
+    with torch.autocast(weight.device.type, enabled=False):
+        return _states(steps, given)
+
+
+def _states(steps: int, given: tuple[Tensor | None, ...]) -> Tensor:
     if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in given):
         states: Tensor = _States.apply(steps, *given)  # type: ignore[no-untyped-call]
         return states
-    return _forward(steps, *given, keep=False)[0]
+    return _forward(steps, *given, keep=False)[0]  # type: ignore[arg-type]
 
 
 def _forward(
@@ -122,10 +129,14 @@ def _forward(
     shape = (*gates.shape[1:-1], width)
     h = gates.new_empty(steps, *shape)
     cells, bent = (_buffer((held, *shape), gates) for _ in range(2))
+    # One call each for the views of all steps.
+    opened = [part.unbind(0) for part in (gates, *torch.split(gates, width, dim=-1))]
+    states, held_cells, held_bent = h.unbind(0), cells.unbind(0), bent.unbind(0)
     for t in range(steps):
         at = t if keep else 0
-        a, c, tanh_c = gates[t if x is not None else at], cells[at], bent[at]
-        added = [] if t == 0 else [_product(h[t - 1], kernel)]
+        a, i, f, o, s = (part[t if x is not None else at] for part in opened)
+        c, tanh_c = held_cells[at], held_bent[at]
+        added = [] if t == 0 else [_product(states[t - 1], kernel)]
         added += [] if static is None else [static]
         added += [] if flat is None else [flat[t][:, None, None] if maps else flat[t]]
         if x is None and len(added) == 1:
@@ -135,15 +146,14 @@ def _forward(
         for term in added:
             a.add_(term)
         a.sigmoid_()
-        i, f, o, s = torch.split(a, width, dim=-1)
         # 2 c = f 2 c + 2 i (2 s - 1): doubled too, since the sigmoid is faster than the tanh
         if t:
-            torch.mul(f, cells[t - 1 if keep else 0], out=c).sub_(i, alpha=2)
+            torch.mul(f, held_cells[t - 1 if keep else 0], out=c).sub_(i, alpha=2)
         else:
             torch.mul(i, -2, out=c)
         c.addcmul_(i, s, value=4)
         torch.sigmoid(c, out=tanh_c).mul_(2).sub_(1)
-        torch.mul(o, tanh_c, out=h[t])
+        torch.mul(o, tanh_c, out=states[t])
     return h, [gates, cells, bent]
 
 
@@ -191,24 +201,28 @@ def _gate_gradients(
 ) -> Tensor:
     """Gradients of what opens the gates, (t, b, ..., 4d), written over the gates."""
     width, kernel = weight.shape[1], _laid_out(weight)
-    dh, dc = grad[-1], torch.zeros_like(cells[0])
-    fresh = torch.empty_like(gates[0])
+    dh = grad[-1]
+    dc = torch.zeros_like(cells[0])  # four times the gradient of what cells hold, 2 c
+    fresh, through = torch.empty_like(gates[0]), torch.empty_like(dc)
     di, df, do, ds = torch.split(fresh, width, dim=-1)
+    opened = [part.unbind(0) for part in (gates, *torch.split(gates, width, dim=-1))]
+    held_cells, held_bent, asked = cells.unbind(0), bent.unbind(0), grad.unbind(0)
     for t in reversed(range(len(gates))):
-        i, f, o, s = torch.split(gates[t], width, dim=-1)
-        torch.mul(dh, bent[t], out=do)
-        # dc is the gradient of 2 c, in which all below is linear.
-        dc.add_(torch.ops.aten.tanh_backward(dh * o, bent[t]), alpha=0.5)
-        torch.mul(dc, i, out=ds).mul_(4)
-        torch.mul(dc, s, out=di).mul_(2).sub_(dc).mul_(2)
+        a, i, f, o, s = (part[t] for part in opened)
+        # With y = tanh(c): dy = o dh, and o dh (1 - y²) = o (dh - y do).
+        torch.mul(dh, held_bent[t], out=do)
+        torch.addcmul(dh, held_bent[t], do, value=-1, out=through)
+        dc.addcmul_(o, through, value=2)
+        torch.mul(dc, i, out=ds)
+        torch.mul(dc, s, out=di).sub_(dc, alpha=0.5)
         if t:
-            torch.mul(dc, cells[t - 1], out=df)
+            torch.mul(dc, held_cells[t - 1], out=df).mul_(0.25)
             dc.mul_(f)
         else:
             df.zero_()
-        torch.ops.aten.sigmoid_backward.grad_input(fresh, gates[t], grad_input=gates[t])
+        torch.ops.aten.sigmoid_backward.grad_input(fresh, a, grad_input=a)
         if t:
-            dh = _product_back(gates[t], kernel).add_(grad[t - 1])
+            dh = _product_back(a, kernel).add_(asked[t - 1])
     return gates
 
 
@@ -379,8 +393,8 @@ class JoinedLayer(nn.Module):
             steps,
             static=static,
             flat=sum(flat[1:], flat[0]) if flat else None,
-            x=torch.cat([v for v, _ in moving], dim=-1) if moving else None,
-            weight_x=torch.cat([w for _, w in moving], dim=1) if moving else None,
+            x=_joined([v for v, _ in moving], -1),
+            weight_x=_joined([w for _, w in moving], 1),
             bias=bias if moving else None,
         )
         return Signal(states, timed=True, maps=self.size is not None)
@@ -407,6 +421,12 @@ class JoinedLayer(nn.Module):
         some = _first(maps.flatten(0, -4))
         some = _last(F.interpolate(some, self.size, mode="bilinear", align_corners=False))
         return some.reshape(*maps.shape[:-3], *some.shape[1:])
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor | None:
+    if len(parts) > 1:
+        return torch.cat(parts, dim=dim)
+    return parts[0] if parts else None  # not copied
 
 
 class _Weight(nn.Module):
