@@ -97,19 +97,6 @@ def test_probabilities_that_cannot_be_are_refused(p, y, classes, error, said):
 # -- noise and curves ----------------------------------------------------------------------
 
 
-def everything(n=300):
-    rng = np.random.default_rng(0)
-    return Modalities(
-        {
-            "vector": rng.normal(size=(n, 2)) * [1, 100] + [0, 7],
-            "image": rng.integers(0, 255, size=(n, 1, 4, 4)).astype(np.uint8),
-            "sequence": [rng.normal(size=(3 + i % 4, 2)) * [1, 50] for i in range(n)],
-            "words": ["red fox"] * n,
-        },
-        present={"vector": np.arange(n) != 3},
-    )
-
-
 def test_the_area_is_the_mean_height():
     assert PredictionCurve((0.0, 1.0), (1.0, 0.5)).area == pytest.approx(0.75)
     assert PredictionCurve((0.0, 0.5, 2.0), (1.0, 0.0, 0.0)).area == pytest.approx(0.125)
