@@ -11,8 +11,10 @@ import pytest
 import sklearn.linear_model  # noqa: F401  its import draws from Python's global generator
 
 from triptych.comparison import compare, divided
-from triptych.comparison.extras import STEPS, gather, item
-from triptych.contracts.method import Capabilities, Coordination, Fusion
+from triptych.comparison.decoded import STEPS
+from triptych.comparison.extras import gather
+from triptych.comparison.items import item
+from triptych.contracts.method import Capabilities, Coordination, Fission, Fusion
 from triptych.coordination import CCA, GCCA, MCCA, KernelCCA, ProbabilisticCCA
 from triptych.dataset import Dataset
 from triptych.errors import DataError, FileError, ParameterError, TrainingError
@@ -478,3 +480,28 @@ def test_a_traversal_moves_one_dimension_at_a_time():
             np.testing.assert_allclose(
                 moved - moved[2], np.outer(STEPS, along), atol=2e-3 * np.abs(moved).max()
             )  # items keep four digits
+
+
+class Halves(Fission):
+    """Shared is the first column, private the second."""
+
+    capabilities = Capabilities(kinds=("vector",), reconstructs=True)
+    parts_ = ("shared", "a", "b")
+
+    def _fit(self, X, y, validation):
+        pass
+
+    def swap(self, X, donors):
+        return Modalities({m: np.stack([X[m][:, 0], donors[m][:, 1]], axis=1) for m in X.names})
+
+
+def test_swapped_parts_stand_in_a_grid():
+    rng = np.random.default_rng(0)
+    X = Modalities({m: rng.normal(size=(40, 2)).round(2) for m in ("a", "b")})
+    shown = gather(Halves().fit(X), Dataset(X), {}, None)[0]["swaps"]
+    assert [one["modality"] for one in shown] == ["a", "b"]
+    for one in shown:
+        for i, cells in enumerate(one["cells"]):
+            for j, cell in enumerate(cells):
+                own, donor = one["shared"][i]["values"], one["private"][j]["values"]
+                assert cell["values"] == [own[0], donor[1]]

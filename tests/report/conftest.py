@@ -189,8 +189,12 @@ def row(name, panel, numbers, extras=None, why="it has no decoder", std=0.008, n
 def make_comparison():
     o = None
     swapped = [
-        {"shared from": picture(a), "private from": picture(b), "made": picture(a, 1.2)}
-        for a, b in (("A", "Ж"), ("ω", "ß"), ("Δ", "Ш"))
+        {
+            "modality": "image",
+            "shared": [picture("A"), picture("ω")],
+            "private": [picture("Ж"), picture("Δ"), picture("ß")],
+            "cells": [[picture(c, 1.2)] * 3 for c in "Aω"],
+        }
     ]
     failed = {
         "name": "DCCAE",

@@ -12,8 +12,8 @@ from triptych.comparison.assignments import _coloured, _hot, _over
 from triptych.comparison.extras import gather
 from triptych.fission import DeepMultimodalClustering
 from triptych.nn.positions import ConvMap, FrameNet
-from triptych.report.exhibits import read_exhibits
 from triptych.report.page import html
+from triptych.report.reading_exhibits import read_exhibits
 from triptych.report.summary import summarise
 
 

@@ -11,10 +11,10 @@ from triptych.coordination import GatedCoordination
 from triptych.fusion import AttentionFusion
 from triptych.nn.recipes import MLP
 from triptych.report.confusion import MOST_CLASSES, _gathered, confusion_map
-from triptych.report.exhibits import read_exhibits
 from triptych.report.gates import gate_bars
 from triptych.report.page import _section, html
 from triptych.report.predictions import fading_curves
+from triptych.report.reading_exhibits import read_exhibits
 from triptych.report.summary import summarise
 from triptych.report.table import Row
 

@@ -8,8 +8,8 @@ import sklearn.linear_model  # noqa: F401  its import draws from Python's global
 from triptych import Dataset, Modalities, Training
 from triptych.comparison.extras import NOISE, gather
 from triptych.fusion import EarlyFusion
-from triptych.report.exhibits import read_exhibits
 from triptych.report.noise import noise_map
+from triptych.report.reading_exhibits import read_exhibits
 
 RECORD = {
     "modalities": ["image", "sound"],

@@ -9,9 +9,10 @@ import pytest
 
 from triptych.errors import DataError
 from triptych.report import summarise, text_table
-from triptych.report.exhibits import CodeMap, Null, read_exhibits, read_item
+from triptych.report.exhibits import CodeMap, Null
 from triptych.report.figures import _within, code_map, correlation_bars
 from triptych.report.numbers import show, show_pair
+from triptych.report.reading_exhibits import read_exhibits, read_item
 
 
 def cell(summary, row, key):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Callable, Mapping
 from inspect import signature
-from itertools import combinations, permutations
+from itertools import permutations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from triptych.arrays import is_sparse
 from triptych.comparison.assignments import assigned
+from triptych.comparison.decoded import reconstructions, swaps, traversals
+from triptych.comparison.items import EXAMPLES, POINTS, draw, item, items
 from triptych.dataset import Dataset
 from triptych.errors import CapabilityError, DataError
 from triptych.evaluation.codes import comparable, read_codes, usable_rows
@@ -31,17 +29,9 @@ from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
 from triptych.evaluation.zero_shot import TEMPLATES, zero_shot_of_label
 from triptych.modalities import Modalities
 from triptych.neighbours import nearest
-from triptych.seeding import generator
 
-# Others of which every subset is shown.
-FEW = 3
-EXAMPLES = 6
 FOUND = 5
-POINTS = 600
 CORRELATIONS = 100
-VALUES = 96
-# Dimensions of a code that are moved, and by how many standard deviations.
-MOVED, STEPS = 4, (-2.0, -1.0, 0.0, 1.0, 2.0)
 PERMUTATIONS = 99
 LEVEL = 0.95
 # Components and rows of a permutation test that takes seconds: with many columns each of the
@@ -86,8 +76,9 @@ def gather(
         "correlations": lambda: _correlations(model),
         "null": lambda: {} if train is None else _null(model, train),
         "retrieval": lambda: _retrievals(model, data),
-        "reconstructions": lambda: _reconstructions(model, data.X),
-        "traversals": lambda: _traversals(model, data.X),
+        "reconstructions": lambda: reconstructions(model, data.X),
+        "swaps": lambda: swaps(model, data.X),
+        "traversals": lambda: traversals(model, data.X),
         "map": lambda: _map(model, data, label),
         "missing": lambda: _missing(values),
         "kept": lambda: _kept(model, data, label),
@@ -109,62 +100,6 @@ def gather(
         if made:
             extras[name] = made
     return extras, troubles
-
-
-def item(value: Any, form: str, scale: tuple[float, float] = (0.0, 255.0)) -> dict[str, Any]:
-    """One sample as it stands in the record.
-
-    Args:
-        value: The sample: a str, an image (c, h, w), or numbers of any shape.
-        form: Its kind's form.
-        scale: Values of an image that are black and white.
-    """
-    if form == "text":
-        return {"kind": "text", "text": str(value)}
-    if is_sparse(value):
-        value = value.toarray()
-    array = np.asarray(value, dtype=np.float64)
-    if form == "image":
-        return {"kind": "image", "png": _png(array, scale)}
-    if form == "sequence":
-        array = array.mean(axis=0)
-    flat = array.ravel()
-    some = np.linspace(0, len(flat) - 1, min(len(flat), VALUES)).round().astype(int)
-    return {"kind": "vector", "values": [float(f"{v:.4g}") for v in flat[some]]}
-
-
-def _png(image: NDArray[np.float64], scale: tuple[float, float]) -> str:
-    from PIL import Image
-
-    low, high = scale
-    grey = np.clip((image - low) / ((high - low) or 1.0) * 255, 0, 255).round().astype(np.uint8)
-    pixels = grey.transpose(1, 2, 0) if len(grey) == 3 else grey[0]  # (h, w, 3) or (h, w)
-    stored = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(stored, "PNG", optimize=True)
-    return base64.b64encode(stored.getvalue()).decode("ascii")
-
-
-def _items(X: Modalities, name: str, rows: Any, like: Modalities | None = None) -> list[Any]:
-    """Items of some rows; pictures are scaled as those of ``like``."""
-    values, form = X[rows][name], X.kind(name).form
-    scale = image_scale(like or X, name) if form == "image" else (0.0, 1.0)
-    return [item(values[i], form, scale) for i in range(len(rows))]
-
-
-def image_scale(X: Modalities, name: str) -> tuple[float, float]:
-    """Values that are black and white: the type's range for integers, else those of the data."""
-    rows = np.flatnonzero(X.present[name])[:POINTS]
-    values = np.asarray(X[rows][name])
-    if values.dtype.kind in "ui":
-        return 0.0, float(max(255, values.max(initial=0)))
-    low, high = float(values.min(initial=0.0)), float(values.max(initial=1.0))
-    return low, high
-
-
-def _draw(rows: NDArray[np.intp], how_many: int, purpose: str) -> NDArray[np.intp]:
-    if len(rows) <= how_many:
-        return rows
-    return np.sort(generator(0, purpose).choice(rows, how_many, replace=False))
 
 
 def _history(model: Any) -> dict[str, Any]:
@@ -199,7 +134,7 @@ def _null(model: Any, train: Dataset) -> dict[str, Any]:
     weights = getattr(model, "weights_", None)
     wide = weights is None or sum(len(part) for part in weights.values()) > WIDE
     # All modalities together make the matrix that is decomposed.
-    some = _draw(rows, 2 * WIDE_ROWS // len(X.names) if wide else TESTED_ROWS, "null")
+    some = draw(rows, 2 * WIDE_ROWS // len(X.names) if wide else TESTED_ROWS, "null")
     asked: dict[str, Any] = {"n_permutations": PERMUTATIONS, "random_state": 0}
     if "n_components" in signature(model.permutation_test).parameters:
         asked["n_components"] = min(TESTED, len(_correlations(model)))
@@ -235,16 +170,16 @@ def _retrievals(model: Any, data: Dataset) -> list[dict[str, Any]]:
             continue
         partners = same_partner(some, a, b)
         ranks = retrieval(za, zb, partners).ranks
-        asked = _draw(np.arange(len(rows)), EXAMPLES, "queries")
+        asked = draw(np.arange(len(rows)), EXAMPLES, "queries")
         indices, cosines = nearest(za[asked], zb, FOUND)
-        queries, truths = _items(some, a, asked), _items(some, b, asked)
+        queries, truths = items(some, a, asked), items(some, b, asked)
         examples = []
         for i, row in enumerate(asked):
             right = partners.tile(slice(row, row + 1))[0]
             found = [
                 {"item": shown, "correct": bool(right[j]), "similarity": float(s)}
                 for shown, j, s in zip(
-                    _items(some, b, indices[i]), indices[i], cosines[i], strict=True
+                    items(some, b, indices[i]), indices[i], cosines[i], strict=True
                 )
             ]
             examples.append(
@@ -259,70 +194,8 @@ def _retrievals(model: Any, data: Dataset) -> list[dict[str, Any]]:
     return out
 
 
-def _reconstructions(model: Any, X: Modalities) -> list[dict[str, Any]]:
-    if not model.capabilities.reconstructs or len(X.names) < 2:
-        return []
-    whole = np.all(list(X.present.values()), axis=0)
-    rows = _draw(np.flatnonzero(whole), EXAMPLES, "rebuilt")
-    out = []
-    for absent in X.names if len(rows) else ():
-        for others in _shown(model, [name for name in X.names if name != absent]):
-            given = X.select(*others)
-            rebuilt = model.reconstruct(given[rows]).select(absent)
-            shown = [_items(given, name, rows) for name in others]
-            truth = _items(X, absent, rows)
-            made = _items(rebuilt, absent, np.arange(len(rows)), X)
-            out.append(
-                {
-                    "absent": absent,
-                    "given": list(others),
-                    "examples": [
-                        {"given": [g[i] for g in shown], "truth": truth[i], "rebuilt": made[i]}
-                        for i in range(len(rows))
-                    ],
-                }
-            )
-    return out
-
-
-def _traversals(model: Any, X: Modalities) -> list[dict[str, Any]]:
-    """What a fusion code stands for when its most varied dimensions move, one at a time."""
-    if model.panel != "fusion" or not model.capabilities.reconstructs:
-        return []
-    rows = _draw(np.flatnonzero(usable_rows(model, X)), POINTS, "traversals")
-    if len(rows) < 3:
-        return []
-    Z = np.asarray(model.transform(X[rows]), dtype=np.float64)
-    spread = Z.std(axis=0)
-    moved = np.argsort(-spread, kind="stable")[:MOVED]
-    centre = Z[np.square((Z - Z.mean(axis=0)) / np.maximum(spread, 1e-12)).sum(axis=1).argmin()]
-    codes = np.repeat(centre[None], len(moved) * len(STEPS), axis=0)
-    for i, dimension in enumerate(moved):
-        at = slice(i * len(STEPS), (i + 1) * len(STEPS))
-        codes[at, dimension] += np.asarray(STEPS) * spread[dimension]
-    made = model.decode(codes)
-    out = []
-    for name in made.names:
-        items = _items(made, name, np.arange(len(codes)), X if name in X else None)
-        lines = [
-            {"dimension": int(d), "items": items[i * len(STEPS) : (i + 1) * len(STEPS)]}
-            for i, d in enumerate(moved)
-        ]
-        out.append({"modality": name, "steps": list(STEPS), "lines": lines})
-    return out
-
-
-def _shown(model: Any, others: list[str]) -> list[tuple[str, ...]]:
-    """Subsets that an absent modality is rebuilt from: every one, of many others those of one."""
-    able, most = model.capabilities, len(others)
-    sizes = {1, most} if able.one_modality_at_transform else {most}
-    if able.missing_at_transform and most <= FEW:
-        sizes.update(range(1, most + 1))
-    return [given for size in sorted(sizes) for given in combinations(others, size)]
-
-
 def _map(model: Any, data: Dataset, label: str | None) -> dict[str, Any]:
-    rows = _draw(np.flatnonzero(usable_rows(model, data.X)), POINTS, "map")
+    rows = draw(np.flatnonzero(usable_rows(model, data.X)), POINTS, "map")
     if len(rows) < 3:
         return {}
     codes = read_codes(model, data.X[rows])
@@ -386,7 +259,7 @@ def _predictions(
     y = np.asarray(data.labels[label])
     numbers = check_predicts(model, y)
     mean = float(np.mean((train or data).labels[label])) if numbers else None
-    rows = _draw(np.flatnonzero(usable_rows(model, data.X)), PREDICTED_ROWS, "predictions")
+    rows = draw(np.flatnonzero(usable_rows(model, data.X)), PREDICTED_ROWS, "predictions")
     X, y = data.X[rows], y[rows]
     curves: dict[str, Callable[..., PredictionCurve]] = {
         "absence": prediction_by_absence,
@@ -413,7 +286,7 @@ def _noise(model: Any, data: Dataset, label: str | None) -> dict[str, Any]:
     if label is None or not noisy or not model.capabilities.predicts:
         return {}
     y = np.asarray(data.labels[label])
-    rows = _draw(np.flatnonzero(usable_rows(model, data.X)), NOISY_ROWS, "noise")
+    rows = draw(np.flatnonzero(usable_rows(model, data.X)), NOISY_ROWS, "noise")
     grid = noise_grid(model, data.X[rows], y[rows], dict.fromkeys(noisy, NOISE))
     return {
         "modalities": noisy,
@@ -430,12 +303,12 @@ def _assignments(model: Any, X: Modalities) -> list[dict[str, Any]]:
     if not hasattr(model, "assign") or not hasattr(model, "localise"):
         return []
     whole = np.all(list(X.present.values()), axis=0)
-    rows = _draw(np.flatnonzero(whole), EXAMPLES, "rebuilt")
+    rows = draw(np.flatnonzero(whole), EXAMPLES, "rebuilt")
     return assigned(
         model,
         X,
         rows,
-        lambda name: _items(X, name, rows),
+        lambda name: items(X, name, rows),
         lambda pixels: item(pixels, "image", (0.0, 1.0)),
     )
 
@@ -445,7 +318,7 @@ def _kept(model: Any, data: Dataset, label: str | None) -> list[dict[str, Any]]:
     from triptych.information.measuring import kept
 
     whole = np.all(list(data.X.present.values()), axis=0) & usable_rows(model, data.X)
-    rows = _draw(np.flatnonzero(whole), KEPT_ROWS, "kept")
+    rows = draw(np.flatnonzero(whole), KEPT_ROWS, "kept")
     some = data.X[rows]
     codes = read_codes(model, some)
     full = {part: codes.parts[part] for part in codes if codes.present[part].all()}

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from triptych.errors import DataError
-from triptych.report.exhibits import Exhibits, read_exhibits
+from triptych.report.exhibits import Exhibits
 from triptych.report.numbers import NATS_PER_BIT, as_words, finite, show_pair
 from triptych.report.reading import caution_of, findings_of, lead_of
+from triptych.report.reading_exhibits import read_exhibits
 from triptych.report.table import ALIASES, GROUPS, Cell, Column, Group, Row, Summary, marked
 
 __all__ = ["Summary", "summarise"]
