@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -100,16 +101,32 @@ def _show(found: Measurement) -> None:
 
     sheet = sheet_of(found)
     table = measured_table(found)
-    grid = Table(title=Text(sheet.title), title_justify="left", pad_edge=False)
-    for i, column in enumerate(table.header):
-        side: Literal["left", "right"] = "right" if i else "left"
-        # On a narrow terminal words break into lines, and values never do.
-        grid.add_column(Text(column), justify=side, vertical="bottom", no_wrap=bool(i))
-    for row in table.rows:
-        heading = not any(row[1:])
-        grid.add_row(*(Text(cell, style="bold" if heading else "") for cell in row))
     out = console()
-    out.print(grid)
+    # Values are never broken into lines; headings between words, and what is left is for names.
+    wide = [
+        max(map(len, [*title.split(), *(row[i] for row in table.rows)]))
+        for i, title in enumerate(table.header)
+    ]
+    wide[0] = max(16, min(wide[0], out.width - sum(wide[1:]) - 2 * len(wide[1:])))
+
+    def grid(*, header: bool) -> Table:
+        made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=header)
+        for i, title in enumerate(table.header):
+            side: Literal["left", "right"] = "right" if i else "left"
+            made.add_column(Text(title), justify=side, vertical="bottom", width=wide[i])
+        return made
+
+    out.print(Text(sheet.title, style="bold"))
+    part = grid(header=True)
+    for row in table.rows:
+        if any(row[1:]):
+            name = fill(row[0], wide[0], subsequent_indent="    ", drop_whitespace=True)
+            part.add_row(*map(Text, (name, *row[1:])))
+            continue
+        out.print(part)
+        out.print(Text(row[0], style="bold"))
+        part = grid(header=False)
+    out.print(part)
     for note in table.notes:
         out.print(f"mind: {note}", markup=False)
     out.print(" ".join(sheet.lead), markup=False)
