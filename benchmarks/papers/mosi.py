@@ -1,12 +1,15 @@
 """Fusions with labels on opinion videos: CMU-MOSI vectors, YouTube and ICT-MMMO sequences.
 
-Four tasks, each with the splits of its file; validation rows choose when training stops:
+Five tasks, each with the splits of its file; validation rows (whole videos of the training part)
+choose when training stops:
 
-- ``released``: CMU-MOSI, two classes; text, audio and video vectors as released. The text vectors
-  come from a network that was trained with the training labels (logistic regression reads 0.98 of
-  the training rows from them and 0.76 of the test rows), so what is learnt beside them is little.
-- ``words``: the same utterances, but text is TF-IDF of the transcripts, 100 components, learnt
-  from training rows without labels. No leak.
+- ``released``: CMU-MOSI, two classes; text, audio and video vectors as released. Text and video
+  vectors come from networks that were trained with the labels of the training part: of its videos
+  that our training never saw they tell 0.99 and 0.92, of test videos 0.76 and 0.52. Whoever learns
+  or stops by the training part trusts them too much; nothing done with these rows can undo it.
+- ``words``: the same, but text is TF-IDF of the transcripts, 100 components, learnt from training
+  rows without labels. Video still leaks.
+- ``clean``: these words, and audio, which does not leak. No video.
 - ``youtube``: three classes; 20 steps of audio and video (training rows have no text there).
 - ``mmmo``: sentiment 1 to 5, a number; 20 steps of audio and video. Accuracy: above 3 or not.
 
@@ -28,7 +31,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from steps import DATA, Steps, asked, mean_sd
 
-TASKS = ("released", "words", "youtube", "mmmo")
+TASKS = ("released", "clean", "words", "mmmo", "youtube")
 METHODS = {
     "late, average": ("LateFusion", {"combination": "average"}),
     "late, product": ("LateFusion", {"combination": "product"}),
@@ -64,10 +67,12 @@ def load(task):
         part: {m: held[f"{part}_{m}"] for m in ("text", "audio", "video")}
         for part in ("train", "test")
     }
-    if task == "words":
+    if task != "released":
         text = words(held["train_transcript"], held["test_transcript"])
         for part, values in zip(("train", "test"), text, strict=True):
             X[part]["text"] = values
+            if task == "clean":
+                del X[part]["video"]
     videos = np.unique(held["train_video_id"])
     kept_out = np.random.default_rng(0).permutation(videos)[:12]
     valid = np.isin(held["train_video_id"], kept_out)
@@ -98,12 +103,10 @@ def settings(task, seed, quick):
     from triptych import Training
     from triptych.nn.recipes import MLP, Recurrent
 
-    sequences = task in ("youtube", "mmmo")
+    sequences, names = task in ("youtube", "mmmo"), load(task)[0][0].names
     recipe = Recurrent(width=32) if sequences else MLP(width=64, depth=1, dropout=0.3)
     return {
-        "encoders": dict.fromkeys(
-            ("audio", "video") if sequences else ("text", "audio", "video"), recipe
-        ),
+        "encoders": dict.fromkeys(names, recipe),
         "dropout": 0.3,
         "training": Training(
             epochs=2 if quick else 40,
@@ -189,8 +192,8 @@ def dependency(task, measure, weight, seed, quick):
 
 def run(args):
     steps = Steps("mosi" + ("-quick" if args.quick else ""), args.seconds)
-    vectors, sequences = TASKS[:2], TASKS[2:]
-    for part, tasks in (("fusions", vectors), ("dependency", vectors), ("fusions", sequences)):
+    both = TASKS[:2]
+    for part, tasks in (("fusions", both), ("dependency", both), ("fusions", TASKS[2:])):
         if args.only in (None, part):
             for seed in range(args.seeds):
                 for name, work in jobs(part, tasks, seed, args.quick):
@@ -226,7 +229,7 @@ def table(args):
                 for row in alone(found):
                     show(*row, names)
             show(name, [r["all"] for r in found], names)
-    for task in ("released", "words"):
+    for task in TASKS[:2]:
         rows = dependencies(steps, task, args.seeds)
         if rows:
             columns = [k for k in rows[0][1][0] if k == "all" or k.startswith("no ")]

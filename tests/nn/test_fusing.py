@@ -260,7 +260,7 @@ def test_low_rank_products_begin_at_the_spread_of_their_inputs():
     low = LowRankProduct(widths, 400, 8).double()
     code = low(features(widths, 200), there(widths, 200))
     # Heavy tails of a product of six normals: an order of magnitude is what can be told.
-    assert 0.3 < float(code.square().mean().sqrt()) < 3
+    assert 0.3 < float(code.square().mean().sqrt().detach()) < 3
 
 
 def test_the_general_interaction_is_its_formula():

@@ -169,9 +169,11 @@ def _fit_and_judge(job: Job, parts: Parts, seed: int, show: bool) -> dict[str, A
     # Labels go to those who ask for them; a baseline chooses by them.
     labelled = label is not None and (able.needs_labels or job.panel == "baseline")
     y = train.labels[label] if labelled and label is not None else None
-    if valid is not None and label is not None and y is not None and y.dtype.kind != "f":
-        # A class that no training row has cannot be learnt, and the method would refuse it.
-        valid = valid[np.isin(valid.labels[label], y)] if able.needs_labels else valid
+    if valid is not None and label is not None and able.needs_labels:
+        shown = train.labels[label]
+        if shown.dtype.kind != "f":
+            # A class that no training row has cannot be learnt, and the method would refuse it.
+            valid = valid[np.isin(valid.labels[label], shown)]
     held: Any = None
     if valid is not None and len(valid):
         held = (valid.X, valid.labels[label] if labelled and label is not None else None)

@@ -280,7 +280,9 @@ class Method(BaseEstimator):
         if self.capabilities.needs_labels and labels.dtype.kind != "f":
             classes = np.unique(labels)
             if name == "y" and len(classes) < 2:
-                raise DataError(f"{name}: expected at least 2 classes, got only {classes.tolist()[0]!r}.")
+                raise DataError(
+                    f"{name}: expected at least 2 classes, got only {classes.tolist()[0]!r}."
+                )
         return labels
 
     def _gate(self, X: Data, where: str, *, every_modality: bool) -> Modalities:
