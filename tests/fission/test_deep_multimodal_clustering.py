@@ -9,7 +9,7 @@ from triptych import Training
 from triptych.errors import DataError, DegenerateDataWarning, ModalityError, ParameterError
 from triptych.evaluation import pointing_game
 from triptych.fission import DeepMultimodalClustering
-from triptych.fission import deep_multimodal_clustering as module
+from triptych.nn import clusters
 from triptych.nn.positions import ConvMap, FrameNet
 from triptych.nn.recipes import MLP
 
@@ -176,7 +176,7 @@ def test_identical_rows_teach_nothing_and_break_nothing():
 
 def test_clusters_that_die_are_seeded_anew_and_said(monkeypatch):
     X, _, _ = world(80, 0)
-    monkeypatch.setattr(module, "DEAD", 0.9)  # all that hold less than nearly their part
+    monkeypatch.setattr(clusters, "DEAD", 0.9)  # all that hold less than nearly their part
     with pytest.warns(DegenerateDataWarning, match=r"of 4 clusters .* (\d+) times in all"):
         # Steps enough for the running shares to leave where they start.
         model = method(5, sharpness=20.0).set_params(training__batch_size=8).fit(X)

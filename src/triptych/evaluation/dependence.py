@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from triptych.arrays import check_number
 from triptych.errors import DataError, ShapeError
 from triptych.evaluation.probes import as_codes, spread_of, subset
-from triptych.information import mutual_information
 from triptych.seeding import check_random_state, generator
 
 # Kernels are (n, n), and every permutation reads one.
@@ -79,6 +78,8 @@ def dependence(
         >>> curved.hsic > 3 * curved.chance, curved.p_value < 0.05
         (True, True)
     """
+    from triptych.information import mutual_information
+
     check_number("permutations", permutations, low=1, integer=True)
     check_number("max_rows", max_rows, low=10, integer=True)
     seed = check_random_state(random_state)

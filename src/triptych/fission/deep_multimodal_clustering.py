@@ -18,17 +18,11 @@ from triptych.contracts.method import Capabilities, Data, Fission
 from triptych.errors import DataError, DegenerateDataWarning, ModalityError, ParameterError
 from triptych.losses.clustering import match_hinge, pair_scores, squash, unit, unrolled_clusters
 from triptych.modalities import Kind, Modalities
+from triptych.nn.clusters import DEAD, Clusters
 from triptych.nn.parts import Parts
 from triptych.nn.positions import Positions, build_positions
 from triptych.training.batches import Batch
 from triptych.training.settings import Training
-
-# A cluster that holds less than this share of an equal part of all positions is dead.
-DEAD = 0.02
-# Steps over which the share of a cluster is averaged, about 1 / (1 - MEMORY).
-MEMORY = 0.95
-# Size of what tells a new cluster from the one it is split off, beside that one's weights.
-APART = 0.3
 
 Maps = dict[str, Any]
 
@@ -47,20 +41,6 @@ class Clustered(NamedTuple):
     centres: Tensor
     share: Tensor
     positions: Positions
-
-
-class _Network(nn.Module):
-    share: Tensor
-    reseeded: Tensor
-
-    def __init__(self, encoders: Parts, k: int, d: int, c: int) -> None:
-        super().__init__()
-        self.encoders = encoders
-        # Glorot's bounds for the one map from c features to all k clusters of d components.
-        bound = (6 / (c + k * d)) ** 0.5
-        self.projections = nn.Parameter(torch.empty(k, d, c).uniform_(-bound, bound))
-        self.register_buffer("share", torch.full((k,), 1 / k))
-        self.register_buffer("reseeded", torch.zeros((), dtype=torch.long))
 
 
 class DeepMultimodalClustering(DeepMethod, Fission):
@@ -185,7 +165,7 @@ class DeepMultimodalClustering(DeepMethod, Fission):
         encoders = Parts({m: self._seeded(f"encoder:{m}", encoder(m)) for m in kinds})
         network = self._seeded(
             "clusters",
-            lambda: _Network(encoders, self.n_clusters, self.n_components, self.width),
+            lambda: Clusters(encoders, self.n_clusters, self.n_components, self.width),
         )
         before = getattr(self, "network_", None)
         if self.warm_start and before is not None:
@@ -220,7 +200,7 @@ class DeepMultimodalClustering(DeepMethod, Fission):
     def _terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         clustered = self._clustered(network, batch)
         if network.training:
-            self._watch(network, clustered, batch)
+            network.watch(c.share[batch.present[m]] for m, c in clustered.items())
         nothing = torch.stack([c.centres.sum() for c in clustered.values()]).sum() * 0.0
         losses, right, wrong = [], [], []
         for a, b in combinations(batch.names, 2):
@@ -240,7 +220,7 @@ class DeepMultimodalClustering(DeepMethod, Fission):
             name: torch.stack(values).mean() if values else nothing
             for name, values in (("loss", losses), ("right", right), ("wrong", wrong))
         }
-        return {**mean, "dead": self._dead(network).sum().float()}
+        return {**mean, "dead": network.dead().sum().float()}
 
     def _wrong(self, content: list[Tensor]) -> Tensor:
         """Which pairs (n, n) are compared: rows that differ in both modalities."""
@@ -255,36 +235,8 @@ class DeepMultimodalClustering(DeepMethod, Fission):
         one = torch.eye(n, dtype=torch.bool, device=device).roll(shift, dims=0)
         return differ & one
 
-    # -- clusters that die -----------------------------------------------------------------
-
-    @torch.no_grad()
-    def _watch(self, network: Any, clustered: Mapping[str, Clustered], batch: Batch) -> None:
-        shares = []
-        for m, c in clustered.items():
-            total = c.share[batch.present[m]].sum((0, 1))  # (k,)
-            if float(total.sum()) > 0:
-                shares.append(total / total.sum())
-        if shares:
-            network.share.lerp_(torch.stack(shares).mean(0), 1 - MEMORY)
-
-    def _dead(self, network: Any) -> Tensor:
-        """Which clusters (k,) hold next to nothing."""
-        dead: Tensor = network.share < DEAD / self.n_clusters
-        return dead
-
-    @torch.no_grad()
     def _after_step(self, network: Any) -> None:
-        dead = self._dead(network)
-        if not bool(dead.any()):
-            return
-        W = network.projections
-        for j in torch.nonzero(dead)[:, 0].tolist():
-            fullest = W[int(network.share.argmax())]
-            # Beside the fullest, since small new weights would lose every softmax to large ones.
-            noise = torch.randn(fullest.shape).to(W.device) * fullest.square().mean().sqrt()
-            W[j] = fullest + APART * noise
-            network.share[j] = 1 / self.n_clusters
-            network.reseeded += 1
+        network.reseed()
 
     def _after_training(self, X: Modalities) -> None:
         k = self.n_clusters

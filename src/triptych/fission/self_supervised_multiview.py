@@ -209,15 +209,12 @@ class SelfSupervisedMultiview(ResidualParts, DecodingMethod, Fission):
         errors = []
         for b in batch.names:
             for a in batch.names:
-                both = batch.present[a] & batch.present[b]
-                if a == b or not bool(gather(both).any()):
+                both = gather(batch.present[a] & batch.present[b])
+                if a == b or not bool(both.any()):
                     continue
                 lengths = batch.lengths.get(b)
                 each = network.decoders[b].loss(z[a], batch.values[b], lengths)
-                whole = gather(both)
-                # Of P processes each has b rows; the mean over processes is then that over rows.
-                share = len(whole) / (len(both) * whole.sum())
-                errors.append(torch.where(both, each, torch.zeros_like(each)).sum() * share)
+                errors.append(gather(each)[both].mean())
         return mean_of(errors, lambda: nothing)
 
     # -- codes -----------------------------------------------------------------------------
