@@ -95,10 +95,10 @@ def test_gradients_of_every_input(maps, steps, torch_draws):
     every = (weight, static, flat, x, weight_x, bias)
     assert torch.autograd.gradcheck(run, every, fast_mode=True)
     assert torch.autograd.gradcheck(
-        lambda w, s: run(w, s, None, None, None, None), (weight, static)
+        lambda w, s: run(w, s, None, None, None, None), (weight, static), fast_mode=True
     )
     assert torch.autograd.gradcheck(
-        lambda w, x, v: run(w, None, None, x, v, None), (weight, x, weight_x)
+        lambda w, x, v: run(w, None, None, x, v, None), (weight, x, weight_x), fast_mode=True
     )
 
 
