@@ -47,7 +47,7 @@ def noise_map(noise: Noise | None, name: str) -> Picture | None:
         both = " and ".join(noise.modalities)
         alt = (
             f"{noise.measure} of {name} on {count(noise.rows, 'row')} with white noise on {both}: "
-            f"clean {show(float(value[0, 0]))}, at the strongest noise {show(float(value[-1, -1]))}, "
-            f"mean {show(float(value.mean()))}."
+            f"clean {show(float(value[0, 0]))}, at the strongest noise "
+            f"{show(float(value[-1, -1]))}, mean {show(float(value.mean()))}."
         )
         return as_picture(fig, alt, f"{noise.measure} under noise, by signal-to-noise ratio")
