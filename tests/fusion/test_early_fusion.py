@@ -175,11 +175,11 @@ def test_what_is_absent_is_not_made_up(fuse_at):
 
 def test_dropping_modalities_teaches_to_do_without():
     rng = np.random.default_rng(0)
-    y = rng.integers(0, 2, size=300)
-    strong, weak = (y[:, None] + s * rng.normal(size=(300, 3)) for s in (0.1, 0.5))
+    y = rng.integers(0, 2, size=200)
+    strong, weak = (y[:, None] + s * rng.normal(size=(200, 3)) for s in (0.1, 0.5))
     found = {}
     for share in (0.0, 0.8):
-        model = make(15, layers=(16,), modality_dropout=share).fit({"a": strong, "b": weak}, y)
+        model = make(8, layers=(16,), modality_dropout=share).fit({"a": strong, "b": weak}, y)
         found[share] = np.mean(model.predict({"b": weak}) == y)
     assert found[0.8] > 0.85 and found[0.8] >= found[0.0]
 
@@ -210,7 +210,7 @@ def test_numbers_and_several_labels_are_predicted():
     rng = np.random.default_rng(0)
     X = {"a": rng.normal(size=(200, 2)), "b": rng.normal(size=(200, 3, 2))}
     numbers = 100 + 5 * X["a"][:, 0] * np.sign(X["b"][:, -1, 0])
-    model = make(20, steps=None, layers=(32,)).fit(X, numbers)
+    model = make(14, steps=None, layers=(32,)).fit(X, numbers)
     assert model.score(X, numbers) > 0.5  # 0 without the product of both
     with pytest.raises(ParameterError, match="no classes"):
         model.predict_proba(X)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from triptych.nn.conv_lstm import GATES
+from triptych.nn.lstm_states import GATES
 
 GRID = 4
 # Widths that come within this share of the budget are equally good.

@@ -158,6 +158,7 @@ class EarlyFusion(SupervisedMethod, Fusion):
     # -- fit -------------------------------------------------------------------------------
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
+        self.__dict__.pop("widths_", None)  # of a fit before
         if isinstance(self.spectrogram, Mapping):
             for name, settings in self.spectrogram.items():
                 if name not in X.names or X.kind(name).form != "waveform":
@@ -218,10 +219,14 @@ class EarlyFusion(SupervisedMethod, Fusion):
     def _build(self, kinds: Mapping[str, Kind]) -> nn.Module:
         layers = tuple(int(w) for w in self.layers)
         fuse_at = len(layers) + 1 if self.fuse_at == LATE else int(self.fuse_at)
-        plan, first = self._plan(kinds, fuse_at), self._plan(kinds, 1)
-        budget = count(first, Widths(layers, layers)) if self.equal_parameters else None
-        widths = Widths(layers, ()) if fuse_at == 1 else equal_widths(plan, layers, budget)
-        self.widths_ = {"joint": widths.joint, "alone": widths.alone[: fuse_at - 1]}
+        plan = self._plan(kinds, fuse_at)
+        if not hasattr(self, "widths_"):
+            budget = count(self._plan(kinds, 1), Widths(layers, layers))
+            widths = Widths(layers, ())
+            if fuse_at > 1:
+                widths = equal_widths(plan, layers, budget if self.equal_parameters else None)
+            self.widths_ = {"joint": widths.joint, "alone": widths.alone[: fuse_at - 1]}
+        widths = Widths(**self.widths_)
         return self._seeded("layers", lambda: MeetingLayers(plan, widths))
 
     # -- loss and codes --------------------------------------------------------------------

@@ -60,11 +60,11 @@ class Spectrogram:
             check_number(f"Spectrogram.{name}", getattr(self, name), low=0, open_low=True)
         check_number("Spectrogram.bands", self.bands, low=1, integer=True)
         check_number("Spectrogram.low", self.low, low=0)
+        if self.high is not None:
+            check_number("Spectrogram.high", self.high, low=0, open_low=True)
         if self.rate is not None:
             check_number("Spectrogram.rate", self.rate, low=0, open_low=True)
             self._check_rate(self.rate)
-        if self.high is not None:
-            check_number("Spectrogram.high", self.high, low=0, open_low=True)
 
     def _check_rate(self, rate: float) -> None:
         high = rate / 2 if self.high is None else self.high
