@@ -53,6 +53,11 @@ COLUMNS = {
 }
 
 
+def over_seeds(values: list[float], digits: int) -> str:
+    """Mean and standard deviation; of one seed the value alone."""
+    return f"{values[0]:.{digits}f}" if len(values) == 1 else mean_sd(values, digits)
+
+
 def shaped(X: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Pictures and sequences."""
     n = len(X["image"])
@@ -159,12 +164,12 @@ def main() -> None:
         for name in METHODS:
             done = [r for s in range(given.seeds) if (r := steps.done(f"{name}-{s}"))]
             if done:
-                cells = [mean_sd([r[c] for r in done], 3) for c in columns]
+                cells = [over_seeds([r[c] for r in done], 3) for c in columns]
                 print(f"| {name} ({len(done)} seeds) | {' | '.join(cells)} |")
     done = [r for s in range(given.seeds) if (r := steps.done(f"MFM-{s}"))]
     if done:
-        told = {m: mean_sd([r[f"information {m}"] for r in done], 2) for m in NAMES}
-        real = {m: mean_sd([r[f"real {m}"] for r in done], 3) for m in NAMES}
+        told = {m: over_seeds([r[f"information {m}"] for r in done], 2) for m in NAMES}
+        real = {m: over_seeds([r[f"real {m}"] for r in done], 3) for m in NAMES}
         print(f"\nInformation ratio of MFM: {told}. SVMs that judge, on real rows: {real}.")
 
 

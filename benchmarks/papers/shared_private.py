@@ -46,6 +46,12 @@ from steps import DATA, Steps, asked, mean_sd
 PARTS = ["known", "glyphs", "mosi"]
 SIDES = ("a", "b")
 
+
+def over_seeds(values: list[float], digits: int) -> str:
+    """Mean and standard deviation; of one seed the value alone."""
+    return f"{values[0]:.{digits}f}" if len(values) == 1 else mean_sd(values, digits)
+
+
 # -- known truth -------------------------------------------------------------------------
 
 
@@ -174,12 +180,14 @@ def taught(train: Any, label: str, epochs: int) -> Callable[[np.ndarray], np.nda
 def glyphs(seed: int, quick: bool) -> dict[str, Any]:
     """Agreement of taught ConvNets with swapped pictures of unseen characters; leakage."""
     train, test = letters()
-    readers = {k: taught(train, k, 1 if quick else 8) for k in ("face", "script")}
+    readers = {k: taught(train, k, 1 if quick else 6) for k in ("face", "script")}
     model = SharedPrivate(
-        n_private=64,
+        n_private=128,
         reconstruction=10.0,
         random_state=seed,
-        training=Training(epochs=1 if quick else 25, device="cpu"),
+        training=Training(
+            epochs=1 if quick else 18, batch_size=128, learning_rate=2e-3, device="cpu"
+        ),
     ).fit(train.X)
     found: dict[str, Any] = {"train": len(train), "test": len(test)}
     other = np.random.default_rng(seed).permutation(len(test))
@@ -269,7 +277,7 @@ def table(steps: Steps, seeds: int) -> None:
     def rows(title: str, key: str, columns: list[str], digits: int = 2) -> None:
         done = [r for s in range(seeds) if (r := steps.done(f"{key}-{s}"))]
         if done:
-            cells = [mean_sd([r[c] for r in done], digits) for c in columns]
+            cells = [over_seeds([r[c] for r in done], digits) for c in columns]
             print(f"| {title} | {' | '.join(cells)} | {len(done)} |")
 
     columns = ["shared", "private", "private in shared", "shared in private"]
@@ -282,7 +290,7 @@ def table(steps: Steps, seeds: int) -> None:
         print("\n| glyphs | measured |\n| --- | --- |")
         for key in done[0]:
             if key != "seconds":
-                print(f"| {key} | {mean_sd([r[key] for r in done], 3)} ({len(done)} seeds) |")
+                print(f"| {key} | {over_seeds([r[key] for r in done], 3)} ({len(done)} seeds) |")
     columns = ["accuracy", "f1", "agreement", "separation"]
     print(f"\n| CMU-MOSI | {' | '.join(columns)} | seeds |\n|{' --- |' * 6}")
     for name in SWITCHES:

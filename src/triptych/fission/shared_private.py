@@ -147,7 +147,7 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
 
     @classmethod
     def domain_separation(
-        cls, agreement_by: str = "adversarial", n_components: int = 100, **parameters: Any
+        cls, n_components: int = 100, *, agreement_by: str = "adversarial", **parameters: Any
     ) -> Self:
         """Domain separation networks: laws agree, pairs are not asked for.
 
@@ -159,8 +159,8 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         shared encoder; here each has an encoder of its own below the common map.
 
         Args:
-            agreement_by: ``"adversarial"`` or ``"mmd"``.
             n_components: Width of every code.
+            agreement_by: ``"adversarial"`` or ``"mmd"``.
             parameters: Others of the class, in place of these.
 
         References:
