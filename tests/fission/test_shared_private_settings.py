@@ -317,8 +317,8 @@ def test_domain_separation_makes_laws_agree_without_pairs():
     gaps = []
     for weight in (0.0, 5.0):
         model = SharedPrivate.domain_separation(
-            "mmd",
             4,
+            agreement_by="mmd",
             agreement=weight,
             encoders={m: MLP(width=16) for m in ("a", "b")},
             training=Training(epochs=8, batch_size=64, learning_rate=5e-3, device="cpu"),
