@@ -121,22 +121,56 @@ def as_mask(mask: ArrayLike, n: int, name: str) -> NDArray[np.bool_]:
 
 
 def as_labels(y: ArrayLike, n: int, name: str = "y") -> NDArray[Any]:
-    """Labels (n,) without NaN or ``None``; a column (n, 1) is flattened."""
-    values = np.asarray(y)
+    """Labels (n,) or (n, k) of one type, without NaN or ``None``; a column (n, 1) is flattened.
+
+    Raises:
+        ShapeError: Not one label, or one row of labels, for each of n rows.
+        DataError: ``None``, NaN, labels of several types, or of a type that is none of numbers,
+            booleans and strings.
+    """
+    try:
+        values = np.asarray(y)
+    except ValueError:  # rows of different lengths
+        raise ShapeError(
+            f"{name}: expected labels (n,) or (n, k), got rows unlike in length."
+        ) from None
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if values.ndim == 0 or values.shape[0] != n:
+    if values.ndim == 0 or values.shape[0] != n or not all(values.shape[1:]):
         raise ShapeError(
             f"{name}: expected one label for each of {n} rows, got shape {values.shape}."
         )
+    if values.dtype.kind == "O":
+        values = _of_one_type(values, name)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         row = int(np.argwhere(~np.isfinite(values))[0][0])
         raise DataError(f"{name}: expected finite labels, got {values[row]} at row {row}.")
-    if values.dtype.kind == "O":
-        for row, value in enumerate(values):
-            if value is None:
-                raise DataError(f"{name}: expected a label, got None at row {row}.")
+    if values.dtype.kind not in "biufUS":
+        raise DataError(f"{name}: expected numbers or strings, got {values.dtype}.")
     return values
+
+
+def _of_one_type(values: NDArray[Any], name: str) -> NDArray[Any]:
+    """Objects as an array of strings or numbers."""
+    kinds: dict[str, Any] = {
+        "a string": str,
+        "a number": (int, float, np.integer, np.floating, np.bool_),
+    }
+    first = ""
+    for place, value in np.ndenumerate(values):
+        if value is None:
+            raise DataError(f"{name}: expected a label, got None at row {place[0]}.")
+        what = next((word for word, kind in kinds.items() if isinstance(value, kind)), "")
+        if not what:
+            got = type(value).__name__
+            raise DataError(f"{name}: expected numbers or strings, got {got} at row {place[0]}.")
+        if first and what != first:
+            raise DataError(
+                f"{name}: expected labels of one type, got {first} at row 0 and {what} at row "
+                f"{place[0]}."
+            )
+        first = what
+    return np.array(values.tolist())
 
 
 def check_number(

@@ -51,6 +51,8 @@ class Dataset:
         for word, entries in (("ids", self.ids), ("groups", self.groups)):
             if entries is not None and len(entries) != n:
                 raise ShapeError(f"{word}: expected {n} entries, got {len(entries)}.")
+        if self.ids is not None:
+            as_labels(self.ids, n, "ids")
         if self.ids is not None and len(np.unique(self.ids)) != n:
             ids, counts = np.unique(self.ids, return_counts=True)
             raise DataError(f"ids: expected unique ids, got {ids[counts > 1][0].item()!r} twice.")

@@ -119,7 +119,9 @@ def _noisy(
     spread = None
     if form in ("vector", "sequence"):
         spread = _columns(name, form, reference)
-        width = np.shape(next(v for v, p in zip(values, present, strict=True) if p))[-1]
+        width = next(
+            (np.shape(v)[-1] for v, p in zip(values, present, strict=True) if p), len(spread)
+        )
         if len(spread) != width:
             raise ShapeError(
                 f"reference: modality {name!r} has {len(spread)} columns, X has {width}."

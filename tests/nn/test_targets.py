@@ -66,3 +66,40 @@ def test_a_class_that_was_never_seen_is_named():
 def test_numbers_have_no_probabilities():
     with pytest.raises(ParameterError, match="predict_proba"):
         learn_target(np.array([0.0, 1.0])).probabilities(np.zeros((1, 1)))
+
+
+def test_sizes_whose_squares_leave_the_range():
+    y = np.array([1.0, 3.0, 5.0])
+    for size in (1e200, 1e-170):
+        target = learn_target(y * size)
+        np.testing.assert_allclose(target.numbers(y * size), learn_target(y).numbers(y), atol=1e-6)
+
+
+def test_scores_are_those_of_scikit_learn():
+    from sklearn.metrics import accuracy_score, r2_score
+
+    rng = np.random.default_rng(0)
+    y, found = rng.normal(size=(2, 50, 2)) * [1, 100]
+    # numbers() gives float32
+    assert learn_target(y).score(y, found) == pytest.approx(r2_score(y, found), rel=1e-5)
+    y, found = rng.integers(0, 3, size=(2, 50))
+    assert learn_target(y).score(y, found) == accuracy_score(y, found)
+    y, found = rng.integers(0, 2, size=(2, 50, 3))
+    assert learn_target(y).score(y, found) == accuracy_score(y, found)
+
+
+@pytest.mark.parametrize(
+    ("learnt", "y", "error", "said"),
+    [
+        (np.arange(3), np.array(["a", "b"]), DataError, "classes learnt are int64"),
+        (np.arange(3), np.zeros((2, 2), int), ShapeError, "one class per row"),
+        (np.arange(3.0), np.array(["a", "b"]), DataError, "numbers for regression"),
+        (np.arange(3.0), np.zeros((2, 2)), ShapeError, r"\(n,\)"),
+        (np.arange(3.0), np.array([2.0]), DataError, "at least 2 rows whose labels differ"),
+        (np.eye(3, dtype=int), np.array([[1, 2, 0]]), DataError, "zeros and ones"),
+        (np.eye(3, dtype=int), np.eye(2, dtype=int), ShapeError, r"\(n, 3\)"),
+    ],
+)
+def test_scores_refuse_labels_of_another_form(learnt, y, error, said):
+    with pytest.raises(error, match=said):
+        learn_target(learnt).score(y, y)

@@ -127,6 +127,8 @@ class Method(BaseEstimator):
         self._check_parameters()
         data = self._gate_fit(X)
         labels = self._gate_labels(y, len(data), "y")
+        if labels is not None and self.capabilities.needs_labels:
+            _check_classes(labels)
         self.names_in_, self.kinds_ = data.names, data.kinds
         try:
             self._fit(data, labels, self._gate_validation(validation))
@@ -276,14 +278,7 @@ class Method(BaseEstimator):
             if self.capabilities.needs_labels:
                 raise DataError(f"{type(self).__name__} learns from labels; {name} is missing.")
             return None
-        labels = as_labels(y, n, name)
-        if self.capabilities.needs_labels and labels.dtype.kind != "f":
-            classes = np.unique(labels)
-            if name == "y" and len(classes) < 2:
-                raise DataError(
-                    f"{name}: expected at least 2 classes, got only {classes.tolist()[0]!r}."
-                )
-        return labels
+        return as_labels(y, n, name)
 
     def _gate(self, X: Data, where: str, *, every_modality: bool) -> Modalities:
         data = as_modalities(X)
@@ -476,6 +471,12 @@ def _joined(pieces: list[Any]) -> Any:
         {name: np.concatenate([piece[name] for piece in pieces]) for name in names},
         {name: np.concatenate([piece.present[name] for piece in pieces]) for name in names},
     )
+
+
+def _check_classes(y: NDArray[Any]) -> None:
+    """Refuse one class only; numbers and tables of labels are looked at by who learns them."""
+    if y.ndim == 1 and y.dtype.kind != "f" and len(np.unique(y)) < 2:
+        raise DataError(f"y: expected at least 2 classes, got only {y.tolist()[0]!r}.")
 
 
 def _check_kind(name: str, kind: Kind, fitted: Kind) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, r2_score
 from torch import Tensor
 
 from triptych.contracts.deep import DeepMethod
@@ -81,7 +80,5 @@ class SupervisedMethod(DeepMethod):
         """Accuracy for classes (of all labels of a row for several); R² for numbers."""
         if y is None or self.target_ is None:
             return super()._score(X, y)
-        found = self._predict(X)
-        if self.target_.task == "regression":
-            return float(r2_score(y, found))
-        return float(accuracy_score(y, found))
+        self.target_.check(y)  # before the work of predicting
+        return self.target_.score(y, self._predict(X))

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.arrays import is_sparse
+from triptych.arrays import as_labels, is_sparse
 from triptych.dataset import Dataset
 from triptych.errors import DataError, FileError, ModalityError, ParameterError
 from triptych.files.named import assemble, role
@@ -166,14 +166,7 @@ def _entries(dataset: Dataset) -> dict[str, NDArray[Any]]:
 
 
 def _writable(what: str, values: Any) -> NDArray[Any]:
-    array = np.asarray(values)
-    if array.dtype.kind != "O":
-        return array
-    types = {type(value) for value in array.ravel().tolist()}
-    if types != {str}:
-        listed = sorted(t.__name__ for t in types)
-        raise DataError(f"{what}: expected numbers or text throughout, got a mix of {listed}.")
-    return array.astype(np.str_)
+    return as_labels(values, len(values), what)
 
 
 def _check_there(path: Path) -> None:

@@ -70,8 +70,35 @@ class Target:
         """Where each label stands among the classes, (n,); -1 if it is none of them."""
         if y.ndim != 1:
             raise ShapeError(f"y: expected one class per row, got shape {y.shape}.")
+        if (y.dtype.kind in "US") != (self.classes.dtype.kind in "US"):
+            raise DataError(f"y: the classes learnt are {self.classes.dtype}, got {y.dtype}.")
         known = {value: i for i, value in enumerate(self.classes.tolist())}
         return np.array([known.get(value, -1) for value in y.tolist()], dtype=np.int64)
+
+    def check(self, y: NDArray[Any]) -> None:
+        """Refuse labels of another form or type than those learnt; classes may be new."""
+        if self.task == "classification":
+            self.positions(y)
+        else:
+            self.numbers(y)
+
+    def score(self, y: NDArray[Any], found: NDArray[Any]) -> float:
+        """Accuracy for classes (of all labels of a row for several); R² for numbers.
+
+        Raises:
+            DataError: Labels of another type, or numbers of which R² has no meaning.
+            ShapeError: Labels of another form.
+        """
+        if self.task == "classification":
+            return float(np.mean(self.positions(y) == self.positions(found)))
+        truth = self.numbers(y)
+        if self.task == "multilabel":
+            return float((truth == found).all(axis=1).mean())
+        guess = self.numbers(found)
+        around = np.square(truth - truth.mean(axis=0)).sum(axis=0)
+        if not (around > 0).all():
+            raise DataError("score: R² needs at least 2 rows whose labels differ.")
+        return float(np.mean(1 - np.square(truth - guess).sum(axis=0) / around))
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Mean loss over rows: cross-entropy, binary cross-entropy, or squared error.
@@ -148,11 +175,13 @@ def learn_target(y: NDArray[Any], task: str = "auto") -> Target:
         _binary(y, "y")
         return Target(task, np.arange(y.shape[1]), none, none, flat=False)
     values = _numeric(y, "y").reshape(len(y), -1)
-    spread = values.std(axis=0)
-    dead = np.flatnonzero(spread <= 1e-12 * np.maximum(np.abs(values).max(axis=0), 1e-300))
+    size = np.maximum(np.abs(values).max(axis=0), np.finfo(float).tiny)
+    ordinary = values / size  # whose squares neither overflow nor vanish
+    spread = ordinary.std(axis=0)
+    dead = np.flatnonzero(spread <= 1e-12)
     if len(dead):
         raise DataError(f"y: column {dead[0]} has the same value in all {len(y)} rows.")
-    return Target(task, none, values.mean(axis=0), spread, flat=y.ndim == 1)
+    return Target(task, none, ordinary.mean(axis=0) * size, spread * size, flat=y.ndim == 1)
 
 
 def _binary(y: NDArray[Any], name: str) -> NDArray[Any]:
