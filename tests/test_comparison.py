@@ -505,3 +505,32 @@ def test_swapped_parts_stand_in_a_grid():
             for j, cell in enumerate(cells):
                 own, donor = one["shared"][i]["values"], one["private"][j]["values"]
                 assert cell["values"] == [own[0], donor[1]]
+
+
+def test_several_labels_a_row_are_learnt_and_not_judged_by(tmp_path):
+    rng = np.random.default_rng(0)
+    X = Modalities({m: rng.normal(size=(60, 3)) for m in ("a", "b")})
+    tags = (rng.random((60, 2)) < 0.5).astype(int)
+    data = Dataset(X, labels={"tags": tags, "kind": np.arange(60) % 2})
+    record = compare(data, methods=["CCA"], output=tmp_path)
+    assert record["rows"][0]["status"] == "ok"
+    assert json.loads((tmp_path / "comparison.json").read_text()) == record
+    with pytest.raises(DataError, match="several labels a row"):
+        compare(data, methods=["CCA"], label="tags")
+
+
+def test_worse_than_the_mean_is_no_win():
+    column = {
+        "key": "r",
+        "title": "r",
+        "unit": "R²",
+        "better": "higher",
+        "group": "reconstruction",
+    }
+    row = {"panel": "fusion", "status": "ok", "params": {}, "extras": {}, "warnings": []}
+    rows = [
+        {**row, "name": name, "values": {"r": {"mean": mean, "std": 0.0, "n": 1}}}
+        for name, mean in (("a", -0.1), ("b", -4.0))
+    ]
+    summary = summarise({"columns": [column], "rows": rows})
+    assert not any(cell.mark for r in summary.rows for cell in r.cells)

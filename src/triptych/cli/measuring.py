@@ -103,10 +103,12 @@ def _show(found: Measurement) -> None:
     table = measured_table(found)
     out = console()
     # Values are never broken into lines; headings between words, and what is left is for names.
-    wide = [
-        max(map(len, [*title.split(), *(row[i] for row in table.rows)]))
-        for i, title in enumerate(table.header)
-    ]
+    values = [max(len(row[i]) for row in table.rows) for i in range(len(table.header))]
+    wide = [max(v, len(title)) for v, title in zip(values, table.header, strict=True)]
+    if sum(wide) + 2 * len(wide) > out.width:
+        wide = [
+            max(v, *map(len, title.split())) for v, title in zip(values, table.header, strict=True)
+        ]
     wide[0] = max(16, min(wide[0], out.width - sum(wide[1:]) - 2 * len(wide[1:])))
 
     def grid(*, header: bool) -> Table:

@@ -87,9 +87,15 @@ def fit(
     y = None
     able = model.capabilities
     if able.needs_labels or (able.uses_labels and label):
+        import numpy as np
+
         from triptych.evaluation.columns import choose_label
 
-        chosen = choose_label(train, label[0] if label else None)
+        asked = label[0] if label else None
+        several = [name for name, values in train.labels.items() if np.ndim(values) == 2]
+        chosen = asked if asked in several else choose_label(train, asked)
+        if chosen is None and several:
+            chosen = several[0]
         y = None if chosen is None else train.labels[chosen]
         valid = None if valid is None or chosen is None else (valid.X, valid.labels[chosen])
     elif valid is not None:

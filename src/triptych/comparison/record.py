@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -99,13 +100,16 @@ def compare(
             done += 1
             status = "kept" if result["kept"] else result["status"].replace("ok", "finished")
             say(Step(job.name, seed, done, total, status, result["why"]))
-    predicts = any(job.model.capabilities.predicts for job in planned)
+    # Those that learn labels only where they are given are fitted without them here.
+    predicts = any(
+        job.model.capabilities.predicts and job.model.capabilities.needs_labels for job in planned
+    )
     listed = [
         column
         for column in columns(parts.train, parts.label)
         if predicts or column["group"] != "Prediction"
     ]
-    return {
+    record = {
         "title": f"Representations of {data.name}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": _about(data, parts),
@@ -123,6 +127,9 @@ def compare(
             for job, found in zip(planned, results, strict=True)
         ],
     }
+    if output is not None:
+        write_text(Path(output) / "comparison.json", json.dumps(record))
+    return record
 
 
 def divided(

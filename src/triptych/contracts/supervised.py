@@ -10,7 +10,7 @@ from torch import Tensor
 
 from triptych.contracts.deep import DeepMethod
 from triptych.contracts.method import Data
-from triptych.errors import CapabilityError
+from triptych.errors import CapabilityError, DataError
 from triptych.modalities import Modalities
 from triptych.nn.targets import Target, learn_target
 from triptych.training.batches import Batch
@@ -80,5 +80,9 @@ class SupervisedMethod(DeepMethod):
         """Accuracy for classes (of all labels of a row for several); R² for numbers."""
         if y is None or self.target_ is None:
             return super()._score(X, y)
+        nothing = ~np.any(list(X.present.values()), axis=0)
+        if nothing.any():
+            row = int(np.flatnonzero(nothing)[0])
+            raise DataError(f"score: row {row} has no modality present; nothing can be predicted.")
         self.target_.check(y)  # before the work of predicting
         return self.target_.score(y, self._predict(X))

@@ -344,7 +344,7 @@ def readable_labels(data: Dataset) -> list[str]:
     return [
         name
         for name, y in data.labels.items()
-        if is_number(y) or 2 <= len(np.unique(np.asarray(y))) <= MAX_CLASSES
+        if np.ndim(y) == 1 and (is_number(y) or 2 <= len(np.unique(np.asarray(y))) <= MAX_CLASSES)
     ]
 
 
@@ -353,13 +353,18 @@ def choose_label(data: Dataset, label: str | None) -> str | None:
 
     Raises:
         ParameterError: The data have no such label.
-        DataError: A label of one class or of more than 500.
+        DataError: A label of one class or of more than 500, or of several labels a row.
     """
     readable = readable_labels(data)
     if label is None:
         return next(iter(readable), None)
     if label not in data.labels:
         raise ParameterError(f"label: expected one of {list(data.labels)}, got {label!r}.")
+    if np.ndim(data.labels[label]) != 1:
+        raise DataError(
+            f"label {label!r}: it has several labels a row; methods learn them (fit, predict, "
+            "score), and what is judged here needs one label a row."
+        )
     if label not in readable:
         found = np.unique(np.asarray(data.labels[label]))
         what = f"the class {found[0]!s} alone" if len(found) == 1 else f"{len(found)} classes"

@@ -290,7 +290,8 @@ class _Judge:
         except (DataError, CapabilityError) as error:
             # The row says whose it is; worded alike, methods share a note.
             name = type(self.model).__name__
-            return f"does not apply: {str(error).replace(name, 'the method', 1)}"
+            said = str(error).replace(f"this {name}", "the method", 1)
+            return f"does not apply: {said.replace(name, 'the method', 1)}"
 
     def _alone(self, name: str) -> Any:
         self._needs(name)

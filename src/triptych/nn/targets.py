@@ -141,8 +141,8 @@ def learn_target(y: NDArray[Any], task: str = "auto") -> Target:
 
     Args:
         y: Labels (n,) or (n, k), checked before.
-        task: One of ``TASKS``, or ``"auto"``: floating numbers are regression, a table of zeros
-            and ones (n, k) is multilabel, all else classification.
+        task: One of ``TASKS``, or ``"auto"``: a table of zeros and ones (n, k) is multilabel,
+            other floating numbers are regression, all else classification.
 
     Raises:
         DataError: One class or one value only, or labels that do not fit the task.
@@ -151,13 +151,10 @@ def learn_target(y: NDArray[Any], task: str = "auto") -> Target:
     if task not in (*TASKS, "auto"):
         raise ParameterError(f"task: expected one of {('auto', *TASKS)}, got {task!r}.")
     if task == "auto":
-        task = (
-            "regression"
-            if y.dtype.kind == "f"
-            else "multilabel"
-            if y.ndim == 2
-            else "classification"
-        )
+        if y.ndim == 2 and (y.dtype.kind != "f" or np.isin(y, (0.0, 1.0)).all()):
+            task = "multilabel"
+        else:
+            task = "regression" if y.dtype.kind == "f" else "classification"
     none = np.empty(0)
     if task == "classification":
         if y.ndim != 1:

@@ -387,6 +387,8 @@ def as_picture(fig: Figure, alt: str, title: str) -> Picture:
     with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "triptych"}):
         # A script that DejaVu lacks is measured roughly here and drawn by the browser's fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        # A picture too small for its words is drawn as it is.
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
         fig.savefig(buffer, format="svg", dpi=144, metadata=nothing, transparent=True)
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", _PAGE_FONT, buffer.getvalue().decode("utf-8"))
     uri = "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8")).decode("ascii")
