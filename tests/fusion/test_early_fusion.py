@@ -173,6 +173,17 @@ def test_what_is_absent_is_not_made_up(fuse_at):
     assert np.isfinite(model.transform(new.select("sound"))).all()
 
 
+def test_labels_of_rows_with_nothing_teach_nothing():
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    empty = np.arange(40) % 4 == 1
+    X = {m: y[:, None] + rng.normal(size=(40, 3)) for m in "ab"}
+    data = Modalities(X, present={m: ~empty for m in "ab"})
+    flipped = np.where(empty, 1 - y, y)
+    one, two = (make(2, layers=(4,)).fit(data, labels).transform(X) for labels in (y, flipped))
+    np.testing.assert_array_equal(one, two)
+
+
 def test_dropping_modalities_teaches_to_do_without():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, size=200)
