@@ -293,6 +293,7 @@ def test_learns_in_mixed_precision():
         ({"fuse_at": "early"}, "expected a layer from 1 to 2 or 'late', got 'early'"),
         ({"layers": ()}, "layers: expected the widths of at least one layer"),
         ({"layers": (4, 0)}, r"layers\[1\]"),
+        ({"layers": np.array([4, 4])}, "layers: expected a tuple with the width of each layer"),
         ({"kernel": 4}, "kernel: expected an odd number, got 4"),
         ({"stride": 0}, "stride"),
         ({"steps": 0}, "steps"),

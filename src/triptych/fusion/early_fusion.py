@@ -130,7 +130,12 @@ class EarlyFusion(SupervisedMethod, Fusion):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if not isinstance(self.layers, (tuple, list)) or not self.layers:
+        if not isinstance(self.layers, (tuple, list)):
+            raise ParameterError(
+                "layers: expected a tuple with the width of each layer, for instance (32, 32); got "
+                f"{type(self.layers).__name__} {self.layers!r}."
+            )
+        if not self.layers:
             raise ParameterError(
                 f"layers: expected the widths of at least one layer, got {self.layers!r}."
             )
