@@ -178,7 +178,7 @@ def test_labels_of_rows_with_nothing_teach_nothing():
     y = np.arange(40) % 2
     empty = np.arange(40) % 4 == 1
     X = {m: y[:, None] + rng.normal(size=(40, 3)) for m in "ab"}
-    data = Modalities(X, present={m: ~empty for m in "ab"})
+    data = Modalities(X, present=dict.fromkeys("ab", ~empty))
     flipped = np.where(empty, 1 - y, y)
     one, two = (make(2, layers=(4,)).fit(data, labels).transform(X) for labels in (y, flipped))
     np.testing.assert_array_equal(one, two)

@@ -132,8 +132,8 @@ class EarlyFusion(SupervisedMethod, Fusion):
         super()._check_parameters()
         if not isinstance(self.layers, (tuple, list)):
             raise ParameterError(
-                "layers: expected a tuple with the width of each layer, for instance (32, 32); got "
-                f"{type(self.layers).__name__} {self.layers!r}."
+                "layers: expected a tuple with the width of each layer, for instance (32, 32), "
+                f"got {type(self.layers).__name__} {self.layers!r}."
             )
         if not self.layers:
             raise ParameterError(
