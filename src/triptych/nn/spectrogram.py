@@ -328,15 +328,14 @@ class SpectrogramInput:
             for place, (row, _) in enumerate(now):
                 yield row, found[place, : true[place]]
 
-
     def _scaled(self, row: int, wave: NDArray[Any]) -> NDArray[np.float64]:
         """Samples in units of the training recordings' loudness."""
         with np.errstate(over="ignore"):  # said below
             scaled = np.asarray(wave, np.float64) / self.loudness
         if not np.abs(scaled).max() < LOUDEST:
             raise DataError(
-                f"modality {self.name!r}: row {row} has samples of {np.abs(wave).max():.3g}; those "
-                f"of the training rows have a root mean square of {self.loudness:.3g}, and more "
+                f"modality {self.name!r}: row {row} has samples of {np.abs(wave).max():.3g}; "
+                f"those of the training rows have a root mean square of {self.loudness:.3g}, and more "
                 f"than {LOUDEST:.0e} times as much is too far to compute with."
             )
         return scaled
