@@ -125,6 +125,11 @@ class LateFusion(SupervisedMethod, Fusion):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_choice("combination", self.combination, COMBINATIONS)
+        if self.weights is not None and not isinstance(self.weights, Mapping):
+            raise ParameterError(
+                'weights: expected a dict by modality name, for instance {"image": 2.0}; got '
+                f"{type(self.weights).__name__} {self.weights!r}."
+            )
         for name, weight in (self.weights or {}).items():
             check_number(f"weights__{name}", weight, low=0, high=1e6)
         if self.weights and self.combination == "stacking":
@@ -276,18 +281,21 @@ class LateFusion(SupervisedMethod, Fusion):
         if self.combination == "stacking":
             return self._stacked(names, outputs, there)
         weights = self._weights(tuple(names))
-        share = there * torch.tensor([[weights[m]] for m in names], device=there.device)
+        # Only float64 tells every weight from 0, and a row may have but those that are small.
+        numbers = torch.tensor([[weights[m]] for m in names], dtype=torch.float64)
+        share = there * numbers.to(there.device)
         task = self._asked().task
         if task == "regression":
             share = share[:, :, None].expand_as(outputs)
             if self.combination == "product":
                 variances = np.stack([self.variances_[m] for m in names])[:, None]
                 share = share / torch.from_numpy(variances).to(share)
-            return (share * outputs).sum(0) / share.sum(0)
+            return (share / share.sum(0) * outputs).sum(0).to(outputs)
         combine = averaged if self.combination == "average" else multiplied
         if task == "classification":
-            return combine(F.log_softmax(outputs, dim=2), share).log_softmax(1)
-        return combine(F.logsigmoid(outputs), share) - combine(F.logsigmoid(-outputs), share)
+            return combine(F.log_softmax(outputs, dim=2), share).log_softmax(1).to(outputs)
+        yes, no = combine(F.logsigmoid(outputs), share), combine(F.logsigmoid(-outputs), share)
+        return (yes - no).to(outputs)
 
     def _stacked(self, names: list[str], outputs: Tensor, there: Tensor) -> Tensor:
         found = torch.zeros_like(outputs[0])
