@@ -335,8 +335,8 @@ class SpectrogramInput:
         if not np.abs(scaled).max() < LOUDEST:
             raise DataError(
                 f"modality {self.name!r}: row {row} has samples of {np.abs(wave).max():.3g}; "
-                f"those of the training rows have a root mean square of {self.loudness:.3g}, and more "
-                f"than {LOUDEST:.0e} times as much is too far to compute with."
+                f"those of the training rows have a root mean square of {self.loudness:.3g}, and "
+                f"more than {LOUDEST:.0e} times as much is too far to compute with."
             )
         return scaled
 
