@@ -100,7 +100,7 @@ def test_numbers_are_averaged_or_weighted_by_precision(data):
 
 
 def test_predictors_learn_alone(data):
-    """What one modality's predictor learns does not depend on what the other is."""
+    """Unclipped, what one modality's predictor learns does not depend on what the other is."""
     X, y = data
     other = {"a": X["a"], "b": X["b"][::-1]}
     training = Training(epochs=3, batch_size=160, optimizer="sgd", gradient_clip=None)

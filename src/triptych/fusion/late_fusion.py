@@ -48,7 +48,7 @@ class _Network(nn.Module):
 
 
 class LateFusion(SupervisedMethod, Fusion):
-    r"""One prediction from a predictor for each modality, each learnt alone.
+    r"""One prediction from predictors that each read one modality alone.
 
     ==============  ==============================================================
     combination     classes and labels; numbers
@@ -64,6 +64,12 @@ class LateFusion(SupervisedMethod, Fusion):
     linear model for every set of modalities that a row may have, at most 6 modalities. There is
     no modality dropout: nothing leans on another modality. Of one modality this is a plain
     predictor, the yardstick of all fusions.
+
+    Predictors share no weights and see the same batches, and the loss is the mean of theirs. Two
+    things they have in common: ``training__gradient_clip`` bounds the gradient of all together,
+    so that a steep one slows the others' step, and ``keep_best`` and ``patience`` watch the mean.
+    Without these each learns as if the others were not there. With them, only a fit on one
+    modality is free of the others.
 
     Args:
         combination: One of the three.
