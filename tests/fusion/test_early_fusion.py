@@ -173,6 +173,17 @@ def test_what_is_absent_is_not_made_up(fuse_at):
     assert np.isfinite(model.transform(new.select("sound"))).all()
 
 
+def test_labels_of_rows_with_nothing_teach_nothing():
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    empty = np.arange(40) % 4 == 1
+    X = {m: y[:, None] + rng.normal(size=(40, 3)) for m in "ab"}
+    data = Modalities(X, present=dict.fromkeys("ab", ~empty))
+    flipped = np.where(empty, 1 - y, y)
+    one, two = (make(2, layers=(4,)).fit(data, labels).transform(X) for labels in (y, flipped))
+    np.testing.assert_array_equal(one, two)
+
+
 def test_dropping_modalities_teaches_to_do_without():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, size=200)
@@ -282,6 +293,7 @@ def test_learns_in_mixed_precision():
         ({"fuse_at": "early"}, "expected a layer from 1 to 2 or 'late', got 'early'"),
         ({"layers": ()}, "layers: expected the widths of at least one layer"),
         ({"layers": (4, 0)}, r"layers\[1\]"),
+        ({"layers": np.array([4, 4])}, "layers: expected a tuple with the width of each layer"),
         ({"kernel": 4}, "kernel: expected an odd number, got 4"),
         ({"stride": 0}, "stride"),
         ({"steps": 0}, "steps"),

@@ -100,12 +100,38 @@ def test_numbers_are_averaged_or_weighted_by_precision(data):
 
 
 def test_predictors_learn_alone(data):
-    """What one modality's predictor learns does not depend on what the other is."""
+    """Unclipped, what one modality's predictor learns does not depend on what the other is."""
     X, y = data
     other = {"a": X["a"], "b": X["b"][::-1]}
     training = Training(epochs=3, batch_size=160, optimizer="sgd", gradient_clip=None)
     one, two = (apart(small(training=training).fit(d, y), d)["a"] for d in (X, other))
     np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+@pytest.mark.parametrize("combination", ["average", "product"])
+@pytest.mark.parametrize("numbers", [False, True])
+def test_weights_of_any_size_count_by_their_ratio(data, combination, numbers):
+    X, y = data
+    y = 5.0 * y if numbers else y
+    training = Training(epochs=1, device="cpu")
+    found = []
+    for unit in (1.0, 1e-50, 1e-300):
+        model = small(combination, weights={"a": unit, "b": 2 * unit}, training=training)
+        found.append(model.fit(X, y).transform(holed(X)))
+    if combination == "product" and not numbers:
+        # Powers of 0 are 1: all classes are as likely.
+        np.testing.assert_allclose(found[1:], -np.log(3), rtol=1e-6)
+    else:
+        np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-4, atol=1e-6)  # float32
+
+
+def test_a_row_that_has_only_what_counts_little_is_predicted_from_it(data):
+    X, y = data
+    model = small(weights={"a": 1e6, "b": 1e-300}, training=Training(epochs=1, device="cpu"))
+    model.fit(X, y)
+    np.testing.assert_allclose(
+        model.predict_proba({"b": X["b"]}), softmax(apart(model, X)["b"]), rtol=1e-4
+    )
 
 
 # -- stacking ------------------------------------------------------------------------------
@@ -219,3 +245,10 @@ def test_stacking_of_many_modalities_is_refused(data):
     many = {f"m{i}": X["a"] for i in range(7)}
     with pytest.raises(ParameterError, match="stacking takes at most 6 modalities"):
         small("stacking", encoders=None).fit(many, y)
+
+
+@pytest.mark.parametrize("weights", [[1, 2], np.ones(2), 3.0])
+def test_weights_without_names_are_refused(data, weights):
+    X, y = data
+    with pytest.raises(ParameterError, match="weights: expected a dict by modality name"):
+        small(weights=weights).fit(X, y)

@@ -101,7 +101,7 @@ def test_any_fusion_learns_beside_a_critic(name):
 def test_the_loss_is_the_task_less_the_weighted_bound(measure):
     X, y = world(50)
     model = small(measure=measure, weight=0.3, training=ONCE, modality_dropout=0.0).fit(X, y)
-    network = model.network_
+    network = model.network_.train()
     batch = Rows(Modalities(X), model.inputs_, model.target_.numbers(y)).take(np.arange(50))
     terms = model._terms(network, batch)
     features = model._features(network, batch)
@@ -118,6 +118,9 @@ def test_the_loss_is_the_task_less_the_weighted_bound(measure):
     task = torch.nn.functional.cross_entropy(network.head(joint), batch.y)
     torch.testing.assert_close(terms["dependency"], bound)
     torch.testing.assert_close(terms["loss"], task - 0.3 * bound)
+    # Epochs are judged by the task.
+    judged = model._terms(network.eval(), batch)
+    torch.testing.assert_close(judged["loss"], judged["task"])
 
 
 def test_each_step_moves_its_own_weights_only():
@@ -246,6 +249,82 @@ def test_or_training_goes_on_without_it():
         model.dependency(X)
 
 
+def test_a_best_epoch_from_before_does_not_undo_that_the_critic_was_given_up():
+    X, y = world(120)
+    training = Training(epochs=2, batch_size=84, validation_share=0.3, device="cpu")
+    model = small(
+        measure="f",
+        divergence="pearson",
+        weight=1000.0,
+        bound_limit=0.5,
+        on_divergence="continue",
+        training=training,
+    )
+    network = None
+
+    def worse(terms=model._terms):
+        calls = iter(range(100))
+
+        def judged(given, batch):
+            nonlocal network
+            network = given
+            found = terms(given, batch)
+            if given.training:
+                return found
+            # Validation gets worse from the first epoch on, so that the first is the best.
+            return {**found, "loss": torch.tensor(float(next(calls)))}
+
+        return judged
+
+    def bound(given, joint, product, bound=model._bound):
+        late = given.training and int(given.steps) > 3
+        return bound(given, joint, product) * 0 + (9.0 if late else 0.0)
+
+    model._terms, model._bound = worse(), bound
+    with pytest.warns(TrainingWarning, match="at step 4, beyond bound_limit = 0.5"):
+        model.fit(X, y)
+    assert model.history_.best_epoch == 0
+    assert model.diverged_at_ == 4
+    with pytest.raises(CapabilityError, match="diverged at step 4"):
+        model.dependency(X)
+
+
+# -- rows that lack modalities -------------------------------------------------------------
+
+
+def test_data_without_complete_rows_are_refused():
+    X, y = world(40)
+    half = np.arange(40) % 2 == 0
+    never = Modalities(X, present={"a": half, "b": ~half})
+    with pytest.raises(DataError, match="at least 2; there are 0 among 40 rows"):
+        small(training=ONCE).fit(never, y)
+    assert small(training=ONCE, weight=0.0).fit(never, y).predict(never).shape == (40,)
+    few = Modalities(X, present={"a": np.arange(40) < 2})
+    held = Training(epochs=1, validation_share=0.9, device="cpu")
+    with pytest.raises(DataError, match=r"set aside for validation there are [01] among 4 rows"):
+        small(training=held).fit(few, y)
+
+
+def test_batches_smaller_than_the_modalities_are_refused():
+    X, y = world(40)
+    X = {**X, "c": X["a"] + X["b"]}
+    with pytest.raises(ParameterError, match=r"training__batch_size: 3 modalities .* at least 3"):
+        small(training=Training(epochs=1, batch_size=2, device="cpu"), width=4).fit(X, y)
+
+
+def test_a_critic_that_no_batch_taught_tells_nothing(tmp_path):
+    X, y = world(400)
+    rare = Modalities(X, present={"a": np.arange(400) < 2})
+    training = Training(epochs=1, batch_size=4, device="cpu")
+    with pytest.warns(TrainingWarning, match="2 of 400 training rows have all modalities"):
+        model = small(training=training).fit(rare, y)
+    model.save(tmp_path / "model")
+    for one in (model, load(tmp_path / "model")):
+        for asked in (one.dependency, one.dependency_scores):
+            with pytest.raises(CapabilityError, match="no critic, since no training batch had 2"):
+                asked(X)
+
+
 def test_a_calm_fit_has_no_divergence_to_report(fitted):
     assert fitted.diverged_at_ is None and fitted.unrelated_ != 0
 
@@ -261,6 +340,7 @@ def test_a_calm_fit_has_no_divergence_to_report(fitted):
         ),
         ({"fusion": "LowRankFusion", "options": {"rank": 0}}, "rank: expected a whole number"),
         ({"options": {"width": 3}}, r"has no \['width'\] of its own"),
+        ({"options": ["rank"]}, r"options: expected a dict .* got list \['rank'\]"),
         ({"measure": "hsic"}, "measure: expected one of"),
         ({"divergence": "renyi"}, "divergence: expected one of"),
         ({"weight": -0.1}, "weight: expected a number >= 0"),

@@ -81,6 +81,19 @@ def test_gradients_reach_the_samples():
     assert (waves.grad[1, 20:] == 0).all() and (waves.grad[1, 1:19] != 0).all()
 
 
+@pytest.mark.parametrize("kind", [torch.int16, torch.uint8, torch.float16, torch.bfloat16])
+def test_samples_of_any_type_are_heard(kind):
+    waves = torch.from_numpy(np.random.default_rng(8).integers(0, 200, size=(2, 90))).to(kind)
+    found = log_mel(waves, None, SETTINGS)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, log_mel(waves.float(), None, SETTINGS))
+
+
+def test_no_recording_has_no_frames():
+    assert log_mel(torch.zeros(0, 90), None, SETTINGS).shape == (0, 6, 6)
+    assert log_mel(torch.zeros(0, 5), torch.zeros(0), SETTINGS).shape == (0, 1, 6)
+
+
 @pytest.mark.parametrize("lengths", [[5, 46], [-1, 5], [5]])
 def test_refuses_lengths_beyond_the_array(lengths):
     with pytest.raises(ShapeError, match="lengths from 0 to 45"):
@@ -159,6 +172,28 @@ def test_says_what_is_wrong_with_recordings():
     assert torch.isfinite(reader.tensors([good] * 3, present)[0]).all()
     with pytest.warns(DegenerateDataWarning, match="44100 samples per second; is the rate right"):
         learn([good, good], Spectrogram(rate=44100))
+
+
+@pytest.mark.parametrize("unit", [2.0**1000, 1e300, 1e-200])
+def test_units_whose_squares_no_number_holds_do_not_matter(unit):
+    rng = np.random.default_rng(9)
+    waves = [rng.normal(size=n) * s for n, s in ((300, 1e-3), (80, 1.0), (200, 0.1))]
+    scaled = [unit * wave for wave in waves]
+    one, two = learn(waves)[0], learn(scaled)[0]
+    np.testing.assert_allclose(two.loudness / unit, one.loudness, rtol=1e-12)
+    there = np.ones(3, bool)
+    with pytest.warns(DegenerateDataWarning, match="1 of 4 .* silent"):
+        beside = learn([np.zeros(300), *scaled])[0]
+    np.testing.assert_allclose(beside.loudness, two.loudness * np.sqrt(580 / 880), rtol=1e-12)
+    torch.testing.assert_close(
+        two.tensors(scaled, there)[0], one.tensors(waves, there)[0], atol=1e-4, rtol=1e-4
+    )
+
+
+def test_recordings_far_louder_than_those_of_training_are_named():
+    reader, present = learn([np.sin(np.arange(90.0))] * 2)
+    with pytest.raises(DataError, match=r"'sound': row 1 has samples of 1e\+300"):
+        reader.tensors([np.ones(90), np.full(90, 1e300)], present)
 
 
 def test_refuses_a_recording_without_a_sample():

@@ -18,6 +18,7 @@ from triptych.contracts.method import Capabilities, Fusion
 from triptych.contracts.supervised import SupervisedMethod
 from triptych.errors import ParameterError, ShapeError
 from triptych.fusion._equal_widths import Plan, Widths, count, equal_widths
+from triptych.fusion._labelled import loss_of_rows
 from triptych.fusion._meeting_layers import MeetingLayers
 from triptych.fusion._subsets import drawn_subsets
 from triptych.modalities import Kind, Modalities
@@ -129,7 +130,12 @@ class EarlyFusion(SupervisedMethod, Fusion):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if not isinstance(self.layers, (tuple, list)) or not self.layers:
+        if not isinstance(self.layers, (tuple, list)):
+            raise ParameterError(
+                "layers: expected a tuple with the width of each layer, for instance (32, 32), "
+                f"got {type(self.layers).__name__} {self.layers!r}."
+            )
+        if not self.layers:
             raise ParameterError(
                 f"layers: expected the widths of at least one layer, got {self.layers!r}."
             )
@@ -272,7 +278,8 @@ class EarlyFusion(SupervisedMethod, Fusion):
             chosen = torch.where(draw[:, None], drawn_subsets(there), there)
             present = {m: chosen[:, i] for i, m in enumerate(batch.names)}
         outputs = network.output(F.gelu(self._code(network, batch, present)))
-        task = self._task_loss(outputs, batch)
+        there = torch.stack(list(batch.present.values())).any(0)
+        task = loss_of_rows(self._asked(), outputs, batch.y, there)
         return {"loss": task, "task": task}
 
     def _codes(self, X: Modalities, code: Any) -> dict[str, NDArray[np.float32]]:

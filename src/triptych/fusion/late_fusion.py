@@ -48,7 +48,7 @@ class _Network(nn.Module):
 
 
 class LateFusion(SupervisedMethod, Fusion):
-    r"""One prediction from a predictor for each modality, each learnt alone.
+    r"""One prediction from predictors that each read one modality alone.
 
     ==============  ==============================================================
     combination     classes and labels; numbers
@@ -64,6 +64,12 @@ class LateFusion(SupervisedMethod, Fusion):
     linear model for every set of modalities that a row may have, at most 6 modalities. There is
     no modality dropout: nothing leans on another modality. Of one modality this is a plain
     predictor, the yardstick of all fusions.
+
+    Predictors share no weights and see the same batches, and the loss is the mean of theirs. Two
+    things they have in common: ``training__gradient_clip`` bounds the gradient of all together,
+    so that a steep one slows the others' step, and ``keep_best`` and ``patience`` watch the mean.
+    Without these each learns as if the others were not there. With them, only a fit on one
+    modality is free of the others.
 
     Args:
         combination: One of the three.
@@ -125,6 +131,11 @@ class LateFusion(SupervisedMethod, Fusion):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_choice("combination", self.combination, COMBINATIONS)
+        if self.weights is not None and not isinstance(self.weights, Mapping):
+            raise ParameterError(
+                'weights: expected a dict by modality name, for instance {"image": 2.0}; got '
+                f"{type(self.weights).__name__} {self.weights!r}."
+            )
         for name, weight in (self.weights or {}).items():
             check_number(f"weights__{name}", weight, low=0, high=1e6)
         if self.weights and self.combination == "stacking":
@@ -276,18 +287,21 @@ class LateFusion(SupervisedMethod, Fusion):
         if self.combination == "stacking":
             return self._stacked(names, outputs, there)
         weights = self._weights(tuple(names))
-        share = there * torch.tensor([[weights[m]] for m in names], device=there.device)
+        # Only float64 tells every weight from 0, and a row may have but those that are small.
+        numbers = torch.tensor([[weights[m]] for m in names], dtype=torch.float64)
+        share = there * numbers.to(there.device)
         task = self._asked().task
         if task == "regression":
             share = share[:, :, None].expand_as(outputs)
             if self.combination == "product":
                 variances = np.stack([self.variances_[m] for m in names])[:, None]
                 share = share / torch.from_numpy(variances).to(share)
-            return (share * outputs).sum(0) / share.sum(0)
+            return (share / share.sum(0) * outputs).sum(0).to(outputs)
         combine = averaged if self.combination == "average" else multiplied
         if task == "classification":
-            return combine(F.log_softmax(outputs, dim=2), share).log_softmax(1)
-        return combine(F.logsigmoid(outputs), share) - combine(F.logsigmoid(-outputs), share)
+            return combine(F.log_softmax(outputs, dim=2), share).log_softmax(1).to(outputs)
+        yes, no = combine(F.logsigmoid(outputs), share), combine(F.logsigmoid(-outputs), share)
+        return (yes - no).to(outputs)
 
     def _stacked(self, names: list[str], outputs: Tensor, there: Tensor) -> Tensor:
         found = torch.zeros_like(outputs[0])

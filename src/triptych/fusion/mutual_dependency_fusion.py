@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,13 +62,21 @@ PENALTY = 10.0
 
 class _Network(FusionNetwork):
     steps: Tensor
+    judged: Tensor
     diverged: Tensor
 
     def __init__(self, inner: FusionNetwork, critic: nn.Module) -> None:
         super().__init__(inner.encoders, inner.fuse, inner.head)
         self.critic = critic
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.register_buffer("judged", torch.zeros((), dtype=torch.long))
         self.register_buffer("diverged", -torch.ones((), dtype=torch.long))
+
+    def _load_from_state_dict(self, *given: Any) -> None:
+        # An epoch from before, taken back as the best, does not undo that the critic was given up.
+        at = int(self.diverged)
+        super()._load_from_state_dict(*given)
+        self.diverged.fill_(max(at, int(self.diverged)))
 
     def scores(self, inputs: Tensor) -> Tensor:
         """What the critic says of its inputs (b, ...), (b,)."""
@@ -94,8 +102,10 @@ class MutualDependencyFusion(LabelledFusion):
 
     Critic and network take turns: ``critic_steps`` of the critic on other batches, one of the
     network with the critic held. The critic reads tanh of the code, which tells as much and
-    cannot win by size. Only rows that have all modalities enter D. At λ = 0 this is the fusion
-    itself.
+    cannot win by size. Only rows that have all modalities enter D; a batch of fewer of them than
+    there are modalities moves the task alone. At λ = 0 this is the fusion itself. Epochs are
+    chosen by the task: the loss of validation rows is theirs, since D is another critic's each
+    time.
 
     Args:
         n_components: Width d of the code.
@@ -126,8 +136,8 @@ class MutualDependencyFusion(LabelledFusion):
 
     Attributes:
         target_: What there is to predict; ``classes_`` are its classes.
-        history_: ``"loss"``, ``"task"``, ``"dependency"``, the estimate of D; and of the critic
-            ``"loss:critic.0"``.
+        history_: ``"loss"``, ``"task"``, ``"dependency"``, the estimate of D, 0 for batches
+            without one; and of the critic ``"loss:critic.0"``.
         unrelated_: Mean of T over modalities of different training rows, where
             :meth:`dependency_scores` has its zero.
         diverged_at_: Step at which the critic diverged and was given up, else ``None``.
@@ -200,10 +210,16 @@ class MutualDependencyFusion(LabelledFusion):
 
     def _inner(self) -> LabelledFusion:
         """The fusion, unfitted, with what this method was given."""
-        cls, options = FUSIONS[self.fusion], dict(self.options or {})
+        cls = FUSIONS[self.fusion]
+        if self.options is not None and not isinstance(self.options, Mapping):
+            raise ParameterError(
+                "options: expected a dict of the fusion's own arguments, for instance "
+                f'{{"rank": 8}}; got {type(self.options).__name__} {self.options!r}.'
+            )
+        options = dict(self.options or {})
         taken = set(inspect.signature(cls).parameters)
         own = sorted(taken - set(inspect.signature(type(self)).parameters))
-        if unknown := sorted(set(options) - set(own)):
+        if unknown := sorted(set(options) - set(own), key=str):
             raise ParameterError(
                 f"options: {self.fusion} has no {unknown} of its own; it has {own}."
             )
@@ -213,6 +229,25 @@ class MutualDependencyFusion(LabelledFusion):
             if k in taken and not (k in ("width", "head") and v is None)
         }
         return cls(**given, **options)
+
+    # -- fit -------------------------------------------------------------------------------
+
+    def _fit(self, X: Modalities, y: NDArray[Any] | None, validation: Any) -> None:
+        if self.weight:
+            least = fewest(X.names)
+            if self.training.batch_size < least:
+                raise ParameterError(
+                    f"training__batch_size: {len(X.names)} modalities must all come from "
+                    f"different rows; expected at least {least}, got {self.training.batch_size}."
+                )
+            _check_complete(X, "there are")
+        super()._fit(X, y, validation)
+
+    def _set_aside(self, X: Modalities, y: NDArray[Any] | None) -> Any:
+        found = super()._set_aside(X, y)
+        if self.weight:
+            _check_complete(found[0], "without those set aside for validation there are")
+        return found
 
     # -- networks --------------------------------------------------------------------------
 
@@ -232,7 +267,7 @@ class MutualDependencyFusion(LabelledFusion):
         return self._fusing._features(network, batch)
 
     def _phases(self, network: Any) -> tuple[Phase, ...]:
-        least = max(2, len(network.encoders.names))
+        least = fewest(network.encoders.names)
         moved = tuple(
             p for part in (network.encoders, network.fuse, network.head) for p in part.parameters()
         )
@@ -264,7 +299,8 @@ class MutualDependencyFusion(LabelledFusion):
         dependency = nothing if pair is None else self._bound(network, *pair)
         if self._diverges(network, dependency):
             dependency = nothing
-        return {"loss": task - self.weight * dependency, "task": task, "dependency": dependency}
+        loss = task - self.weight * dependency if network.training else task
+        return {"loss": loss, "task": task, "dependency": dependency}
 
     def _critic_terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -276,6 +312,8 @@ class MutualDependencyFusion(LabelledFusion):
         value = self._bound(network, *pair)
         if self._diverges(network, value):
             return {"loss": nothing + 0.0}
+        if network.training:
+            network.judged += 1
         if self.measure != "wasserstein":
             return {"loss": -value}
         mix = self._draws(network, "mix").uniform(size=len(pair[0]))
@@ -305,7 +343,7 @@ class MutualDependencyFusion(LabelledFusion):
         whole = {m: gather(features[m]) for m in names}
         present = self._present(network, batch)
         rows = torch.stack([gather(present[m]) for m in names]).all(0)
-        if int(network.diverged) >= 0 or int(rows.sum()) < max(2, len(names)):
+        if int(network.diverged) >= 0 or int(rows.sum()) < fewest(names):
             return None
         joint = {m: h[rows] for m, h in whole.items()}
         places = apart(int(rows.sum()), len(names), self._draws(network, "negatives"))
@@ -354,7 +392,15 @@ class MutualDependencyFusion(LabelledFusion):
         self.diverged_at_ = at if at >= 0 else None
         complete = X[np.all(list(X.present.values()), axis=0)]
         self.unrelated_ = 0.0
-        if self.weight and at < 0 and len(complete) >= max(2, len(X.names)):
+        if self.weight and not int(network.judged):
+            warnings.warn(
+                f"the dependency of modalities was not learnt: {len(complete)} of {len(X)} "
+                f"training rows have all modalities, and no batch had {fewest(X.names)} of them. "
+                "Take a larger training__batch_size, or more such rows.",
+                TrainingWarning,
+                stacklevel=2,
+            )
+        elif self.weight and at < 0:
             self.unrelated_ = float(self._scores(complete, unrelated=True).mean())
 
     def _scores(self, X: Modalities, *, unrelated: bool = False) -> NDArray[np.float64]:
@@ -382,7 +428,8 @@ class MutualDependencyFusion(LabelledFusion):
             as the critic has learnt them.
 
         Raises:
-            CapabilityError: A modality is absent, or there is no critic: λ was 0 or it diverged.
+            CapabilityError: A modality is absent, or there is no critic: λ was 0, it diverged, or
+                no batch had rows to learn it from.
         """
         self._check_fitted()
         data = self._gate_critic(X, "dependency_scores")
@@ -396,7 +443,7 @@ class MutualDependencyFusion(LabelledFusion):
         """
         self._check_fitted()
         data = self._gate_critic(X, "dependency")
-        if len(data) < max(2, len(data.names)):
+        if len(data) < fewest(data.names):
             raise DataError(
                 f"dependency: {len(data.names)} modalities must all come from different rows; "
                 f"got {len(data)} rows."
@@ -410,7 +457,29 @@ class MutualDependencyFusion(LabelledFusion):
         if not self.weight or self.diverged_at_ is not None:
             why = "weight is 0" if not self.weight else f"it diverged at step {self.diverged_at_}"
             raise CapabilityError(f"{asked}: this model has no critic, since {why}.")
+        network: Any = self.network_
+        if not int(network.judged):
+            raise CapabilityError(
+                f"{asked}: this model has no critic, since no training batch had "
+                f"{fewest(data.names)} rows with all modalities to learn it from."
+            )
         return data
+
+
+def fewest(names: Sequence[str]) -> int:
+    """Rows with all of these modalities that it takes for all to come from different ones."""
+    return max(2, len(names))
+
+
+def _check_complete(X: Modalities, where: str) -> None:
+    """Refuse training rows of which too few have all modalities."""
+    n = int(np.all(list(X.present.values()), axis=0).sum())
+    if n < fewest(X.names):
+        raise DataError(
+            f"the dependency of {len(X.names)} modalities is learnt from rows that have them all, "
+            f"at least {fewest(X.names)}; {where} {n} among {len(X)} rows. Take weight=0, or the "
+            "fusion itself."
+        )
 
 
 def apart(n: int, m: int, rng: np.random.Generator) -> NDArray[np.intp]:

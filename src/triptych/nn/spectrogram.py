@@ -26,6 +26,8 @@ RATE = 8000.0
 ROWS = 4096
 # Samples of padded recordings that are transformed at a time.
 SAMPLES = 1 << 21
+# Largest sample in units of the training recordings' loudness: its power is a finite float32.
+LOUDEST = 1e9
 # Clipped: so many samples in a row at the largest or smallest value, and this share of them all.
 CLIPPED_RUN, CLIPPED_SHARE = 3, 0.01
 
@@ -139,7 +141,7 @@ def log_mel(waves: Tensor, lengths: Tensor | None, settings: Spectrogram) -> Ten
     noise of variance σ² has the expected energy σ² in every bin.
 
     Args:
-        waves: Samples (b, t), t >= 1.
+        waves: Samples (b, t), t >= 1. Whole numbers and halves are computed with as float32.
         lengths: How many of them are true (b,), 1 to t; all when left out. Only frames that lie
             within the true samples are made (:meth:`Spectrogram.frames`); a recording shorter
             than one window is continued by zeros.
@@ -151,17 +153,22 @@ def log_mel(waves: Tensor, lengths: Tensor | None, settings: Spectrogram) -> Ten
     Raises:
         ShapeError: Waves are not (b, t), or a length is below 0 or above t.
     """
+    # No transform takes whole numbers, and squares of halves end at 65,504.
+    if waves.dtype not in (torch.float32, torch.float64):
+        waves = waves.float()
     if waves.ndim != 2 or waves.shape[1] < 1:
         raise ShapeError(f"log_mel: expected waveforms (b, t), got {tuple(waves.shape)}.")
     b, t = waves.shape
     given = torch.full((b,), t) if lengths is None else lengths.to("cpu", torch.long)
-    if given.shape != (b,) or int(given.min()) < 0 or int(given.max()) > t:
+    if given.shape != (b,) or bool(((given < 0) | (given > t)).any()):
         raise ShapeError(
             f"log_mel: expected {b} lengths from 0 to {t}, the samples there are; got "
             f"{given.tolist()[:5]}."
         )
     window, hop, size = settings.samples
     frames = settings.frames(given).to(waves.device)
+    if not b:
+        return waves.new_zeros(0, int(settings.frames(torch.tensor(t))), settings.bands)
     many = max(1, int(frames.max()))
     given = given.to(waves.device)
     true = torch.arange(t, device=waves.device) < given[:, None]
@@ -243,17 +250,17 @@ class SpectrogramInput:
         settings = settings.at(known or RATE)
         bands = settings.bands
         draft = cls(name, settings, 1.0, np.zeros(bands, np.float32), np.ones(bands, np.float32))
-        flaws, power, lengths = _Flaws(name, settings), 0.0, list[int]()
+        flaws, loudness, lengths = _Flaws(name, settings), _Loudness(), list[int]()
         for chunk in draft._recordings(data, present):
             for row, wave in chunk:
                 flaws.look(row, wave)
-                power += float(np.square(wave, dtype=np.float64).sum())
+                loudness.hear(wave)
                 lengths.append(len(wave))
         flaws.warn()
         frames = settings.frames(torch.tensor(lengths)).numpy()
         draft = replace(
             draft,
-            loudness=math.sqrt(power / sum(lengths)) or 1.0,
+            loudness=loudness.mean(sum(lengths)) or 1.0,
             typical=round(float(np.median(frames))),
         )
         total, square = np.zeros(bands), np.zeros(bands)
@@ -312,14 +319,26 @@ class SpectrogramInput:
             now, held = held[:many], held[many:]
             lengths = [len(wave) for _, wave in now]
             padded = np.zeros((many, lengths[-1]), np.float32)
-            for place, (_, wave) in enumerate(now):
-                padded[place, : len(wave)] = wave / self.loudness
+            for place, (row, wave) in enumerate(now):
+                padded[place, : len(wave)] = self._scaled(row, wave)
             with torch.no_grad():
                 given = torch.tensor(lengths)
                 found = log_mel(torch.from_numpy(padded), given, self.settings).numpy()
             true = self.settings.frames(given).tolist()
             for place, (row, _) in enumerate(now):
                 yield row, found[place, : true[place]]
+
+    def _scaled(self, row: int, wave: NDArray[Any]) -> NDArray[np.float64]:
+        """Samples in units of the training recordings' loudness."""
+        with np.errstate(over="ignore"):  # said below
+            scaled = np.asarray(wave, np.float64) / self.loudness
+        if not np.abs(scaled).max() < LOUDEST:
+            raise DataError(
+                f"modality {self.name!r}: row {row} has samples of {np.abs(wave).max():.3g}; "
+                f"those of the training rows have a root mean square of {self.loudness:.3g}, and "
+                f"more than {LOUDEST:.0e} times as much is too far to compute with."
+            )
+        return scaled
 
 
 def padded(rows: Mapping[int, NDArray[np.float32]], n: int, width: int) -> tuple[Tensor, Tensor]:
@@ -330,6 +349,26 @@ def padded(rows: Mapping[int, NDArray[np.float32]], n: int, width: int) -> tuple
     for row, found in rows.items():
         out[row, : len(found)], lengths[row] = found, len(found)
     return torch.from_numpy(out), lengths
+
+
+class _Loudness:
+    """Root mean square of recordings of any size: squares are those of samples scaled by 2^k."""
+
+    def __init__(self) -> None:
+        self.power, self.exponent = 0.0, -1074  # of the smallest float64
+
+    def hear(self, wave: NDArray[Any]) -> None:
+        """Add one recording."""
+        samples = np.asarray(wave, np.float64)
+        largest, exponent = math.frexp(float(np.abs(samples).max()))
+        if largest and exponent > self.exponent:
+            self.power = math.ldexp(self.power, 2 * (self.exponent - exponent))
+            self.exponent = exponent
+        self.power += float(np.square(np.ldexp(samples, -self.exponent)).sum())
+
+    def mean(self, n: int) -> float:
+        """Over ``n`` samples."""
+        return math.ldexp(math.sqrt(self.power / n), self.exponent)
 
 
 class _Flaws:
