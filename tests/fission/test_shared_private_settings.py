@@ -10,7 +10,13 @@ from sklearn.base import clone
 import triptych
 from triptych import Modalities, Training
 from triptych.datasets import synthetic
-from triptych.errors import CapabilityError, DegenerateDataWarning, ParameterError, ShapeError
+from triptych.errors import (
+    CapabilityError,
+    DataError,
+    DegenerateDataWarning,
+    ParameterError,
+    ShapeError,
+)
 from triptych.fission import SharedPrivate
 from triptych.fission._penalties import AGREEMENTS, SEPARATIONS, agreement_of, separation_of
 from triptych.losses.divergence import cmd, mmd, orthogonality
@@ -327,6 +333,50 @@ def test_domain_separation_makes_laws_agree_without_pairs():
         z = [torch.from_numpy(model.transform(sample.X.select(m))["shared"]) for m in ("a", "b")]
         gaps.append(float(mmd(*z)))
     assert gaps[1] < gaps[0] / 2
+
+
+# -- rows that say nothing ---------------------------------------------------------------
+
+
+def test_agreement_of_rows_needs_rows_that_have_both(torch_draws):
+    X = factors(60, names=("a", "b")).X
+    half = np.arange(60) < 30
+    apart = X.with_present({"a": half, "b": ~half})
+    for by in ("contrastive", "cosine"):
+        model = small(("a", "b"), agreement_by=by, training__epochs=1)
+        with pytest.raises(DataError, match="of 60 rows at most 0 have two modalities together"):
+            model.fit(apart)
+        with pytest.raises(DataError, match="validation: agreement_by"):
+            model.fit(X, validation=apart)
+        model.set_params(agreement=0.0).fit(apart)
+        assert math.isfinite(model.score(apart))
+    for by in ("mmd", "adversarial"):
+        model.set_params(agreement=1.0, agreement_by=by).fit(apart)
+        assert math.isfinite(model.score(apart))
+    model.set_params(agreement_by="contrastive").fit(X)
+    for rows in (apart, X[:1]):
+        with pytest.raises(DataError, match="score: agreement_by='contrastive'"):
+            model.score(rows)
+    with pytest.raises(DataError, match="sets aside"):
+        model.set_params(training__validation_share=0.5).fit(
+            X.with_present({"a": np.arange(60) < 31, "b": np.arange(60) > 28})
+        )
+
+
+def test_pairs_and_batches_without_rows_do_not_count_as_agreeing(torch_draws):
+    z = codes(20)
+    here = torch.arange(20) < 10
+    batch = batch_of(20, c=list(range(10)), a=list(range(10, 20)), b=list(range(10, 20)))
+    only = agreement_of("cosine", z, batch, span=2.0)  # c is nowhere beside a or b
+    plain = 1 - torch.nn.functional.cosine_similarity(z["a"][here], z["b"][here]).mean()
+    assert only.item() == pytest.approx(plain.item())
+
+    X = factors(64, names=("a", "b")).X
+    model = small(("a", "b"), agreement_by="cosine", separation=0.0, reconstruction=0.0).fit(X)
+    first = np.arange(64) < 32  # of 64 rows the second batch of 32 has no pair
+    assert model.score(X.with_present({"b": first})) == pytest.approx(
+        model.score(X[:32]), rel=1e-5
+    )
 
 
 # -- bad input ---------------------------------------------------------------------------

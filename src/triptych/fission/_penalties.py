@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import combinations
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ from triptych.losses.kernel_sums import median_width
 from triptych.training.batches import Batch
 
 AGREEMENTS = ("contrastive", "cosine", "cmd", "mmd", "adversarial")
+OF_ROWS = ("contrastive", "cosine")
 SEPARATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "decorrelation": decorrelation,
     "orthogonality": lambda s, p: orthogonality(s, p, centred=False),
@@ -48,9 +50,12 @@ def agreement_of(
 ) -> Tensor:
     """How far the shared codes of modalities are from agreeing: a mean over pairs of them.
 
+    A pair that two rows at least do not have is left out of the mean; without any it is 0, which
+    says nothing (see :func:`agreement_is_seen`).
+
     Args:
-        by: One of ``AGREEMENTS``. The first two compare the codes of a row, the others the laws
-            of all codes, whatever rows they are of.
+        by: One of ``AGREEMENTS``. Those of ``OF_ROWS`` compare the codes of a row, the others the
+            laws of all codes, whatever rows they are of.
         shared: Codes (b, d) by modality.
         batch: Which rows have what, and, for ``"contrastive"``, what content is equal.
         span: Width of the interval in which each coordinate lies.
@@ -66,14 +71,14 @@ def agreement_of(
         return domain_adversarial(kept, domains)
     pairs = []
     for a, b in combinations(codes, 2):
-        if by in ("contrastive", "cosine"):
+        if by in OF_ROWS:
             rows = present[a] & present[b]
             sides = codes[a][rows], codes[b][rows]
         else:
             sides = codes[a][present[a]], codes[b][present[b]]
         if min(len(z) for z in sides) < 2:
-            pairs.append((codes[a].sum() + codes[b].sum()) * 0.0)
-        elif by == "contrastive":
+            continue
+        if by == "contrastive":
             ids = [gather(batch.content[m])[rows] for m in (a, b)]
             pairs.append(info_nce(*sides, temperature=TEMPERATURE, ids_a=ids[0], ids_b=ids[1]))
         elif by == "cosine":
@@ -83,7 +88,30 @@ def agreement_of(
         else:
             width = median_width(*sides)
             pairs.append(mmd(*sides, widths=[width * factor for factor in BANK]))
+    if not pairs:
+        return torch.stack([z.sum() for z in codes.values()]).sum() * 0.0
     return torch.stack(pairs).mean()
+
+
+def agreement_is_seen(by: str, present: Mapping[str, Any]) -> bool:
+    """Whether rows with these modalities say anything of how far codes agree.
+
+    Args:
+        by: One of ``AGREEMENTS``.
+        present: Boolean (n,) by modality.
+    """
+    if by == "adversarial":
+        return all(bool(mask.any()) for mask in present.values())
+    return most_together(by, present) > 1
+
+
+def most_together(by: str, present: Mapping[str, Any]) -> int:
+    """The most rows that the agreement of one pair of modalities can be measured on."""
+    if by in OF_ROWS:
+        counts = [int((a & b).sum()) for a, b in combinations(present.values(), 2)]
+    else:
+        counts = [min(int(a.sum()), int(b.sum())) for a, b in combinations(present.values(), 2)]
+    return max(counts)
 
 
 def separation_of(

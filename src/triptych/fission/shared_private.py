@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,15 +15,24 @@ from triptych.arrays import check_choice, check_number
 from triptych.contracts.method import Capabilities, Fission
 from triptych.contracts.supervised import SupervisedMethod
 from triptych.contracts.swapping import SwappingMethod
-from triptych.errors import CapabilityError, DegenerateDataWarning, ParameterError
+from triptych.errors import CapabilityError, DataError, DegenerateDataWarning, ParameterError
 from triptych.fission._network import Network, of_others
-from triptych.fission._penalties import AGREEMENTS, SEPARATIONS, agreement_of, separation_of
+from triptych.fission._penalties import (
+    AGREEMENTS,
+    OF_ROWS,
+    SEPARATIONS,
+    agreement_is_seen,
+    agreement_of,
+    most_together,
+    separation_of,
+)
 from triptych.losses.divergence import scale_invariant_mse
 from triptych.modalities import SHARED, Kind, Modalities
 from triptych.nn.decoders import SquaredErrorDecoder
 from triptych.nn.parts import Parts
 from triptych.nn.shared_private import Form
-from triptych.training.batches import Batch, steps_per_epoch
+from triptych.seeding import derive, torch_scope
+from triptych.training.batches import Batch, Rows, steps_per_epoch
 from triptych.training.settings import Training
 
 
@@ -284,10 +294,61 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
                 DegenerateDataWarning,
                 stacklevel=3,
             )
+        self._check_agreement(X, "X")
+        if validation is not None:
+            self._check_agreement(validation[0], "validation")
         held = round(len(X) * self.training.validation_share) if validation is None else 0
         rounds = steps_per_epoch(len(X) - held, self.training.batch_size)
         self._total_steps = rounds * self.training.epochs
         super()._fit(X, y, validation)
+
+    def _set_aside(self, X: Modalities, y: Any) -> Any:
+        kept, y_kept, (held, y_held) = super()._set_aside(X, y)
+        self._check_agreement(kept, "X without what training__validation_share sets aside")
+        self._check_agreement(held, "the rows that training__validation_share sets aside")
+        return kept, y_kept, (held, y_held)
+
+    def _check_agreement(self, X: Modalities, where: str) -> None:
+        """Refuse rows that say nothing of agreement, which would then count as perfect."""
+        present = X.present
+        if not self.agreement or agreement_is_seen(self.agreement_by, present):
+            return
+        if self.agreement_by in OF_ROWS:
+            most = most_together(self.agreement_by, present)
+            raise DataError(
+                f"{where}: agreement_by={self.agreement_by!r} compares the codes of a row, and "
+                f"of {len(X)} rows at most {most} have two modalities together; 2 are needed. "
+                "Agreement of laws ('cmd', 'mmd', 'adversarial') asks for no such rows, "
+                "agreement=0 for nothing."
+            )
+        counts = {m: int(mask.sum()) for m, mask in present.items()}
+        raise DataError(
+            f"{where}: agreement_by={self.agreement_by!r} compares the codes of modalities, and "
+            f"too few rows have each: {counts}."
+        )
+
+    def _score(self, X: Modalities, y: Any) -> float:
+        if y is not None and self.target_ is not None:
+            return super()._score(X, y)
+        self._check_agreement(X, "score")
+        found = {"loss": 0.0, "agreement": 0.0}
+        rows = Rows(X, self.inputs_, content=self._needs_content)
+        device, seen, agreed = self._device(), 0, 0
+        self.network_.to(device).eval()
+        with torch.no_grad(), torch_scope(derive(self.seed_, "score")):
+            for start in range(0, len(X), self.training.batch_size):
+                at = np.arange(start, min(start + self.training.batch_size, len(X)))
+                if len(at) < 2 and seen:
+                    continue
+                batch = rows.take(at, device)
+                terms = self._terms(self.network_, batch)
+                for name in found:
+                    found[name] += float(terms[name]) * len(at)
+                seen += len(at)
+                agreed += len(at) * agreement_is_seen(self.agreement_by, batch.present)
+        # Agreement is a mean over the batches that show it; in others it stands as 0.
+        lacking = found["agreement"] / max(agreed, 1) - found["agreement"] / seen
+        return -(found["loss"] / seen + self.agreement * lacking)
 
     def _build(self, kinds: Mapping[str, Kind]) -> Network:
         def maps(part: str, names: Iterable[str], n_in: int, n_out: int) -> Parts:
