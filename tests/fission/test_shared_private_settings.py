@@ -180,6 +180,20 @@ def test_agreement_begins_late_if_asked_and_always_counts_in_judgement(torch_dra
     assert found["loss"].item() == pytest.approx(whole.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    "training", [{"accumulate": 2}, {"validation_share": 0.5}, {"validation_share": 0.01}]
+)
+def test_steps_are_counted_as_the_training_takes_them(training):
+    # Three batches, or two where rows are set aside, which are two at least.
+    sample = factors(67)
+    model = small(agreement_after=0.5, training__epochs=2)
+    model.set_params(**{f"training__{k}": v for k, v in training.items()}).fit(sample.X)
+    assert int(model.network_.steps) == model._total_steps
+    t = model.history_["train"]
+    rest = t["separation"][1] + sum(t[m][1] for m in NAMES)
+    assert t["loss"][1] == pytest.approx(rest + t["agreement"][1], rel=1e-5)
+
+
 def test_labels_of_every_task_and_none():
     sample = factors(300)
     s = sample.shared

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
@@ -297,13 +298,18 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         self._check_agreement(X, "X")
         if validation is not None:
             self._check_agreement(validation[0], "validation")
-        held = round(len(X) * self.training.validation_share) if validation is None else 0
-        rounds = steps_per_epoch(len(X) - held, self.training.batch_size)
-        self._total_steps = rounds * self.training.epochs
+        self._count_steps(len(X))
         super()._fit(X, y, validation)
+
+    def _count_steps(self, rows: int) -> None:
+        """As the training loop counts them: processes have equal shares of the rows."""
+        rows -= rows % int(os.environ.get("WORLD_SIZE", "1"))
+        size = self.training.batch_size * self.training.accumulate
+        self._total_steps = steps_per_epoch(rows, size) * self.training.epochs
 
     def _set_aside(self, X: Modalities, y: Any) -> Any:
         kept, y_kept, (held, y_held) = super()._set_aside(X, y)
+        self._count_steps(len(kept))
         self._check_agreement(kept, "X without what training__validation_share sets aside")
         self._check_agreement(held, "the rows that training__validation_share sets aside")
         return kept, y_kept, (held, y_held)
