@@ -234,6 +234,17 @@ def test_what_a_row_lacks_is_no_zero_for_the_reader():
         )
 
 
+def test_validation_of_a_fit_with_labels_needs_them_too():
+    sample = factors(60)
+    y = (sample.shared[:, 0] > 0).astype(int)
+    model = small(training__epochs=1)
+    with pytest.raises(DataError, match=r"give validation=\(X_valid, y_valid\)"):
+        model.fit(sample.X, y, validation=sample.X)
+    model.fit(sample.X, y, validation=(sample.X, y))
+    assert "task" in model.history_["valid"]
+    model.fit(sample.X, validation=sample.X)
+
+
 # -- swaps -------------------------------------------------------------------------------
 
 

@@ -298,6 +298,12 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         self._check_agreement(X, "X")
         if validation is not None:
             self._check_agreement(validation[0], "validation")
+            if y is not None and validation[1] is None:
+                raise DataError(
+                    "validation: this fit learns labels, and without labels of the validation "
+                    "rows its best epoch would be chosen as if there were none; give "
+                    "validation=(X_valid, y_valid)."
+                )
         self._count_steps(len(X))
         super()._fit(X, y, validation)
 
