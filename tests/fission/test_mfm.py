@@ -192,6 +192,18 @@ def test_subsets_are_proper_and_all_come_up(torch_draws):
         assert share == pytest.approx(1 / 6, abs=0.03)
 
 
+def test_rows_of_which_nothing_is_known_teach_no_labels():
+    sample = factors(60)
+    y = (sample.shared[:, 0] > 0).astype(int)
+    gone = np.arange(60) % 3 == 0
+    holes = sample.X.with_present(dict.fromkeys(NAMES, ~gone))
+    one, other = (
+        small().fit(holes, labels).predict_proba(sample.X)
+        for labels in (y, np.where(gone, 1 - y, y))
+    )
+    np.testing.assert_array_equal(one, other)
+
+
 # -- codes and labels --------------------------------------------------------------------
 
 

@@ -245,6 +245,18 @@ def test_validation_of_a_fit_with_labels_needs_them_too():
     model.fit(sample.X, validation=sample.X)
 
 
+def test_rows_of_which_nothing_is_known_teach_no_labels():
+    sample = factors(60)
+    y = (sample.shared[:, 0] > 0).astype(int)
+    gone = np.arange(60) % 3 == 0
+    holes = sample.X.with_present(dict.fromkeys(NAMES, ~gone))
+    one, other = (
+        small(training__epochs=1).fit(holes, labels).predict_proba(sample.X)
+        for labels in (y, np.where(gone, 1 - y, y))
+    )
+    np.testing.assert_array_equal(one, other)
+
+
 # -- swaps -------------------------------------------------------------------------------
 
 

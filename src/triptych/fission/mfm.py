@@ -18,6 +18,7 @@ from triptych.contracts.supervised import SupervisedMethod
 from triptych.contracts.swapping import SwappingMethod
 from triptych.errors import DataError, ParameterError
 from triptych.fission._mfm_network import Latents, MFMNetwork, proper_subsets
+from triptych.fission._penalties import loss_of_known
 from triptych.losses.divergence import hsic, mmd
 from triptych.losses.gather import gather
 from triptych.modalities import SHARED, Kind, Modalities
@@ -193,13 +194,14 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
     def _terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         z = network.latents(batch)
         errors = self._rebuilding(network, network.decoder_codes(z), batch)
-        prior = self._from_prior(z.label, torch.ones_like(batch.rows, dtype=torch.bool))
+        known = torch.stack(list(batch.present.values())).any(dim=0)
+        prior = self._from_prior(z.label, known)
         for m, code in z.private.items():
             prior = prior + self._from_prior(code, batch.present[m])
         terms = {**errors, "prior": prior}
         loss = self._weighted(errors) + self.prior * prior
         if batch.y is not None:
-            terms["task"] = self._task_loss(network.read(z), batch)
+            terms["task"] = loss_of_known(self._task_loss, network.read(z), batch)
             loss = loss + self.task_weight * terms["task"]
         if self.surrogate:
             added = self._surrogate_terms(network, batch, z)

@@ -24,6 +24,7 @@ from triptych.fission._penalties import (
     SEPARATIONS,
     agreement_is_seen,
     agreement_of,
+    loss_of_known,
     most_together,
     separation_of,
 )
@@ -433,7 +434,8 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         )
         terms = {"agreement": agreement, "separation": separation, **errors}
         if batch.y is not None and self.target_ is not None:
-            terms["task"] = self._task_loss(network.read(shared, private, batch), batch)
+            outputs = network.read(shared, private, batch)
+            terms["task"] = loss_of_known(self._task_loss, outputs, batch)
             loss = loss + self.task_weight * terms["task"]
         return {"loss": loss, **terms}
 
