@@ -332,6 +332,14 @@ def test_presets_are_the_authors_and_stay_open_to_change():
         SharedPrivate.misa(modalities=1)
 
 
+def test_weights_for_another_number_of_modalities_are_refused():
+    X = factors(40, names=("a", "b")).X
+    given = {"training": FAST, "random_state": 0}
+    with pytest.raises(ParameterError, match=r"meant for 3 .*misa\(modalities=2\)"):
+        clone(SharedPrivate.misa(4, **given)).fit(X)
+    SharedPrivate.misa(4, modalities=2, **given).fit(X)
+
+
 @pytest.mark.parametrize("preset", ["misa", "domain_separation"])
 def test_presets_keep_the_contract(preset):
     given = {
@@ -339,6 +347,8 @@ def test_presets_keep_the_contract(preset):
         "random_state": 0,
         "training": Training(epochs=2, batch_size=16, device="cpu"),
     }
+    if preset == "misa":
+        given["modalities"] = 2
     model = getattr(SharedPrivate, preset)(**given)
     check_method(
         model,

@@ -79,6 +79,8 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         form: How the networks hang together.
         task: ``"auto"``, ``"classification"``, ``"multilabel"`` or ``"regression"``.
         task_weight: Weight tau of the labels' loss.
+        modalities: How many modalities the weights are meant for; a fit on another number is
+            refused. ``None``: any number.
         training: Epochs, batch size, learning rate, device.
         random_state: Seed of weights, batches and dropout.
 
@@ -133,6 +135,7 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         form: Form = Form(),
         task: str = "auto",
         task_weight: float = 1.0,
+        modalities: int | None = None,
         training: Training = Training(),
         random_state: int | None = None,
     ) -> None:
@@ -152,6 +155,7 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         self.form = form
         self.task = task
         self.task_weight = task_weight
+        self.modalities = modalities
         self.training = training
         self.random_state = random_state
 
@@ -218,7 +222,7 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         Args:
             n_components: Width of every code and of the features.
             modalities: How many there will be; sums of the paper are means here, so that the
-                weights depend on it.
+                weights depend on it, and a fit on another number is refused.
             parameters: Others of the class, in place of these.
 
         References:
@@ -234,6 +238,7 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
             "agreement_by": "cmd",
             "separation_by": "centred",
             "between_private": True,
+            "modalities": modalities,
             "form": Form(
                 codes="sigmoid",
                 common_map=True,
@@ -260,6 +265,8 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         check_number("width", self.width, low=1, integer=True)
         for name in ("agreement", "separation", "reconstruction", "task_weight"):
             check_number(name, getattr(self, name), low=0)
+        if self.modalities is not None:
+            check_number("modalities", self.modalities, low=2, integer=True)
         check_number("agreement_after", self.agreement_after, low=0, high=1)
         check_choice("agreement_by", self.agreement_by, AGREEMENTS)
         check_choice("separation_by", self.separation_by, tuple(SEPARATIONS))
@@ -286,6 +293,12 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
         self.parts_ = (SHARED, *X.names)
+        if self.modalities not in (None, (m := len(X.names))):
+            raise ParameterError(
+                f"modalities: the weights are meant for {self.modalities} and there are {m}, "
+                f"{list(X.names)}. Take SharedPrivate.misa(modalities={m}), or None for weights "
+                "of your own."
+            )
         widest = max(self.n_components, self.n_private)
         rows = min(len(X), self.training.batch_size)
         if rows <= widest and self.separation:
