@@ -383,6 +383,7 @@ def test_what_only_the_shared_factor_knows_has_the_larger_ratio():
         ({"n_private": {"a": 2, "b": 2}}, r"no width for \['c'\]"),
         ({"weights": {"d": 1.0}}, "no modalities"),
         ({"weights": {"a": -1.0}}, "weights__a"),
+        ({"weights": [1, 2]}, "weights: expected a dict by modality name"),
         ({"prior": -1}, "prior"),
         ({"dropout": 1.0}, "dropout"),
     ],

@@ -145,6 +145,11 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
             check_number(name, getattr(self, name), low=1, integer=True)
         for name in ("prior", "surrogate", "task_weight"):
             check_number(name, getattr(self, name), low=0)
+        if not isinstance(self.weights, Mapping | None):
+            raise ParameterError(
+                'weights: expected a dict by modality name, for instance {"image": 2.0}; got '
+                f"{self.weights!r}."
+            )
         for name, weight in (self.weights or {}).items():
             check_number(f"weights__{name}", weight, low=0)
         check_choice("kernel", self.kernel, KERNELS)
