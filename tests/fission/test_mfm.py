@@ -253,6 +253,24 @@ def test_predicts_rebuilds_and_imputes(known):
     assert error < 0.7
 
 
+@pytest.mark.parametrize("complete", [0, 8])
+def test_more_modalities_are_not_worse_where_training_rows_lack_them(complete, tmp_path):
+    sample = factors(400, ("a", "b"), n_shared=1, n_private=1, noise=0.05)
+    y = (sample.shared[:, 0] > 0).astype(int)
+    rows = np.arange(300)
+    whole, half = rows < complete, rows % 2 == 0
+    holes = sample.X[:300].with_present({"a": half | whole, "b": ~half | whole})
+    training = Training(epochs=16, batch_size=32, learning_rate=1e-2, device="cpu")
+    model = small(("a", "b"), training=training).fit(holes, y[:300])
+    assert not model.jointly_
+    X, truth = sample.X[300:], y[300:]
+    found = [(model.predict(part) == truth).mean() for part in (X, X.select("a"), X.select("b"))]
+    # The label is in both. Of 100 rows, chance is 0.5 +- 0.05; three near the border may differ.
+    assert min(found[1:]) > 0.85 and found[0] > max(found[1:]) - 0.03
+    model.save(tmp_path / "m")
+    np.testing.assert_array_equal(triptych.load(tmp_path / "m").predict(X), model.predict(X))
+
+
 def test_swap_changes_what_is_private(known):
     sample, model = known
     X, donors = sample.X[900:], sample.X[900:][np.arange(300)[::-1]]

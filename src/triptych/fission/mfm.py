@@ -29,6 +29,8 @@ from triptych.training.settings import Training
 
 KERNELS = ("imq", "gaussian", "authors")
 GENERATE_ROWS = 1024
+# A z_y of all modalities learns from complete rows alone, one of any of them from every row.
+JOINTLY_FROM = 0.5
 
 
 class MFM(SupervisedMethod, SwappingMethod, Fission):
@@ -46,7 +48,9 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
     *Surrogates* (S) learn codes from fewer modalities: of every training row some are hidden, and
     a network of its own must give z_y and the hidden z_a (held constant here, so that they are
     not learnt to be easy), from which the unchanged decoders rebuild what is hidden, and D the
-    label. Only codes are imputed, never raw data.
+    label. Only codes are imputed, never raw data. Where fewer than half of the training rows are
+    complete, surrogates give z_y of all rows: an encoder of all modalities together would learn
+    from the few that are.
 
     c is the mean squared error of standardised columns (or nats per token), and for labels the
     cross-entropy or, for numbers, the absolute error.
@@ -74,6 +78,7 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
 
     Attributes:
         parts_: ``("shared", *names)``.
+        jointly_: Whether z_y of complete rows is read from all modalities together.
         history_: ``"loss"``, ``"task"``, the error of each modality, ``"prior"`` (summed over
             codes), and of surrogates ``"surrogate"`` (squared distance of codes),
             ``"surrogate task"`` and ``"surrogate error"``.
@@ -97,6 +102,7 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
         reconstructs=True,
         predicts=True,
     )
+    jointly_: bool = True
 
     def __init__(
         self,
@@ -166,6 +172,8 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
             lacking = [m for m in X.names if m not in self.n_private]
             if lacking:
                 raise ParameterError(f"n_private: no width for {lacking}.")
+        complete = np.logical_and.reduce(list(X.present.values()))
+        self.jointly_ = bool(complete.mean() >= JOINTLY_FROM)
         super()._fit(X, y, validation)
 
     def _build(self, kinds: Mapping[str, Kind]) -> MFMNetwork:
@@ -189,6 +197,7 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
                 factors=self.factors,
                 n_out=n_out,
                 dropout=self.dropout,
+                jointly=self.jointly_,
             ),
         )
         assert isinstance(network, MFMNetwork)
