@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from triptych.errors import DataError
 from triptych.losses.adversarial import domain_adversarial
 from triptych.losses.contrastive import info_nce
 from triptych.losses.divergence import (
@@ -102,16 +103,43 @@ def agreement_is_seen(by: str, present: Mapping[str, Any]) -> bool:
     """
     if by == "adversarial":
         return all(bool(mask.any()) for mask in present.values())
-    return most_together(by, present) > 1
+    return _most_together(by, present) > 1
 
 
-def most_together(by: str, present: Mapping[str, Any]) -> int:
-    """The most rows that the agreement of one pair of modalities can be measured on."""
+def check_agreement_is_seen(by: str, present: Mapping[str, Any], where: str) -> None:
+    """Refuse rows with these modalities where they say nothing of agreement.
+
+    Args:
+        by: One of ``AGREEMENTS``.
+        present: Boolean (n,) by modality.
+        where: What the rows are called.
+
+    Raises:
+        DataError: With how many rows there are to measure agreement on.
+    """
+    if agreement_is_seen(by, present):
+        return
     if by in OF_ROWS:
-        counts = [int((a & b).sum()) for a, b in combinations(present.values(), 2)]
-    else:
-        counts = [min(int(a.sum()), int(b.sum())) for a, b in combinations(present.values(), 2)]
-    return max(counts)
+        n = len(next(iter(present.values())))
+        raise DataError(
+            f"{where}: agreement_by={by!r} compares the codes of a row, and of {n} rows at most "
+            f"{_most_together(by, present)} have two modalities together; 2 are needed. "
+            "Agreement of laws ('cmd', 'mmd', 'adversarial') asks for no such rows, agreement=0 "
+            "for nothing."
+        )
+    counts = {m: int(mask.sum()) for m, mask in present.items()}
+    raise DataError(
+        f"{where}: agreement_by={by!r} compares the codes of modalities, and too few rows have "
+        f"each: {counts}."
+    )
+
+
+def _most_together(by: str, present: Mapping[str, Any]) -> int:
+    """The most rows that the agreement of one pair of modalities can be measured on."""
+    pairs = list(combinations(present.values(), 2))
+    if by in OF_ROWS:
+        return max(int((a & b).sum()) for a, b in pairs)
+    return max(min(int(a.sum()), int(b.sum())) for a, b in pairs)
 
 
 def separation_of(

@@ -20,12 +20,11 @@ from triptych.errors import CapabilityError, DataError, DegenerateDataWarning, P
 from triptych.fission._network import Network, of_others
 from triptych.fission._penalties import (
     AGREEMENTS,
-    OF_ROWS,
     SEPARATIONS,
     agreement_is_seen,
     agreement_of,
+    check_agreement_is_seen,
     loss_of_known,
-    most_together,
     separation_of,
 )
 from triptych.losses.divergence import scale_invariant_mse
@@ -336,22 +335,8 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
 
     def _check_agreement(self, X: Modalities, where: str) -> None:
         """Refuse rows that say nothing of agreement, which would then count as perfect."""
-        present = X.present
-        if not self.agreement or agreement_is_seen(self.agreement_by, present):
-            return
-        if self.agreement_by in OF_ROWS:
-            most = most_together(self.agreement_by, present)
-            raise DataError(
-                f"{where}: agreement_by={self.agreement_by!r} compares the codes of a row, and "
-                f"of {len(X)} rows at most {most} have two modalities together; 2 are needed. "
-                "Agreement of laws ('cmd', 'mmd', 'adversarial') asks for no such rows, "
-                "agreement=0 for nothing."
-            )
-        counts = {m: int(mask.sum()) for m, mask in present.items()}
-        raise DataError(
-            f"{where}: agreement_by={self.agreement_by!r} compares the codes of modalities, and "
-            f"too few rows have each: {counts}."
-        )
+        if self.agreement:
+            check_agreement_is_seen(self.agreement_by, X.present, where)
 
     def _score(self, X: Modalities, y: Any) -> float:
         if y is not None and self.target_ is not None:
