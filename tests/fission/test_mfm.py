@@ -192,6 +192,18 @@ def test_subsets_are_proper_and_all_come_up(torch_draws):
         assert share == pytest.approx(1 / 6, abs=0.03)
 
 
+def test_rows_of_which_nothing_is_known_teach_no_labels():
+    sample = factors(60)
+    y = (sample.shared[:, 0] > 0).astype(int)
+    gone = np.arange(60) % 3 == 0
+    holes = sample.X.with_present(dict.fromkeys(NAMES, ~gone))
+    one, other = (
+        small().fit(holes, labels).predict_proba(sample.X)
+        for labels in (y, np.where(gone, 1 - y, y))
+    )
+    np.testing.assert_array_equal(one, other)
+
+
 # -- codes and labels --------------------------------------------------------------------
 
 
@@ -239,6 +251,24 @@ def test_predicts_rebuilds_and_imputes(known):
     error = ((made - X["a"]) ** 2).sum() / ((X["a"] - X["a"].mean(0)) ** 2).sum()
     # Of two factors of a, one can be known from b: half of the spread is left, and little more.
     assert error < 0.7
+
+
+@pytest.mark.parametrize("complete", [0, 8])
+def test_more_modalities_are_not_worse_where_training_rows_lack_them(complete, tmp_path):
+    sample = factors(400, ("a", "b"), n_shared=1, n_private=1, noise=0.05)
+    y = (sample.shared[:, 0] > 0).astype(int)
+    rows = np.arange(300)
+    whole, half = rows < complete, rows % 2 == 0
+    holes = sample.X[:300].with_present({"a": half | whole, "b": ~half | whole})
+    training = Training(epochs=16, batch_size=32, learning_rate=1e-2, device="cpu")
+    model = small(("a", "b"), training=training).fit(holes, y[:300])
+    assert not model.jointly_
+    X, truth = sample.X[300:], y[300:]
+    found = [(model.predict(part) == truth).mean() for part in (X, X.select("a"), X.select("b"))]
+    # The label is in both. Of 100 rows, chance is 0.5 +- 0.05; three near the border may differ.
+    assert min(found[1:]) > 0.85 and found[0] > max(found[1:]) - 0.03
+    model.save(tmp_path / "m")
+    np.testing.assert_array_equal(triptych.load(tmp_path / "m").predict(X), model.predict(X))
 
 
 def test_swap_changes_what_is_private(known):
@@ -371,6 +401,7 @@ def test_what_only_the_shared_factor_knows_has_the_larger_ratio():
         ({"n_private": {"a": 2, "b": 2}}, r"no width for \['c'\]"),
         ({"weights": {"d": 1.0}}, "no modalities"),
         ({"weights": {"a": -1.0}}, "weights__a"),
+        ({"weights": [1, 2]}, "weights: expected a dict by modality name"),
         ({"prior": -1}, "prior"),
         ({"dropout": 1.0}, "dropout"),
     ],

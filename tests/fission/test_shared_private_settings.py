@@ -10,7 +10,13 @@ from sklearn.base import clone
 import triptych
 from triptych import Modalities, Training
 from triptych.datasets import synthetic
-from triptych.errors import CapabilityError, DegenerateDataWarning, ParameterError, ShapeError
+from triptych.errors import (
+    CapabilityError,
+    DataError,
+    DegenerateDataWarning,
+    ParameterError,
+    ShapeError,
+)
 from triptych.fission import SharedPrivate
 from triptych.fission._penalties import AGREEMENTS, SEPARATIONS, agreement_of, separation_of
 from triptych.losses.divergence import cmd, mmd, orthogonality
@@ -174,6 +180,20 @@ def test_agreement_begins_late_if_asked_and_always_counts_in_judgement(torch_dra
     assert found["loss"].item() == pytest.approx(whole.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    "training", [{"accumulate": 2}, {"validation_share": 0.5}, {"validation_share": 0.01}]
+)
+def test_steps_are_counted_as_the_training_takes_them(training):
+    # Three batches, or two where rows are set aside, which are two at least.
+    sample = factors(67)
+    model = small(agreement_after=0.5, training__epochs=2)
+    model.set_params(**{f"training__{k}": v for k, v in training.items()}).fit(sample.X)
+    assert int(model.network_.steps) == model._total_steps
+    t = model.history_["train"]
+    rest = t["separation"][1] + sum(t[m][1] for m in NAMES)
+    assert t["loss"][1] == pytest.approx(rest + t["agreement"][1], rel=1e-5)
+
+
 def test_labels_of_every_task_and_none():
     sample = factors(300)
     s = sample.shared
@@ -212,6 +232,29 @@ def test_what_a_row_lacks_is_no_zero_for_the_reader():
         np.testing.assert_allclose(
             model.predict_proba(gone), model.predict_proba(sample.X.select("a", "c")), atol=1e-6
         )
+
+
+def test_validation_of_a_fit_with_labels_needs_them_too():
+    sample = factors(60)
+    y = (sample.shared[:, 0] > 0).astype(int)
+    model = small(training__epochs=1)
+    with pytest.raises(DataError, match=r"give validation=\(X_valid, y_valid\)"):
+        model.fit(sample.X, y, validation=sample.X)
+    model.fit(sample.X, y, validation=(sample.X, y))
+    assert "task" in model.history_["valid"]
+    model.fit(sample.X, validation=sample.X)
+
+
+def test_rows_of_which_nothing_is_known_teach_no_labels():
+    sample = factors(60)
+    y = (sample.shared[:, 0] > 0).astype(int)
+    gone = np.arange(60) % 3 == 0
+    holes = sample.X.with_present(dict.fromkeys(NAMES, ~gone))
+    one, other = (
+        small(training__epochs=1).fit(holes, labels).predict_proba(sample.X)
+        for labels in (y, np.where(gone, 1 - y, y))
+    )
+    np.testing.assert_array_equal(one, other)
 
 
 # -- swaps -------------------------------------------------------------------------------
@@ -289,6 +332,14 @@ def test_presets_are_the_authors_and_stay_open_to_change():
         SharedPrivate.misa(modalities=1)
 
 
+def test_weights_for_another_number_of_modalities_are_refused():
+    X = factors(40, names=("a", "b")).X
+    given = {"training": FAST, "random_state": 0}
+    with pytest.raises(ParameterError, match=r"meant for 3 .*misa\(modalities=2\)"):
+        clone(SharedPrivate.misa(4, **given)).fit(X)
+    SharedPrivate.misa(4, modalities=2, **given).fit(X)
+
+
 @pytest.mark.parametrize("preset", ["misa", "domain_separation"])
 def test_presets_keep_the_contract(preset):
     given = {
@@ -296,6 +347,8 @@ def test_presets_keep_the_contract(preset):
         "random_state": 0,
         "training": Training(epochs=2, batch_size=16, device="cpu"),
     }
+    if preset == "misa":
+        given["modalities"] = 2
     model = getattr(SharedPrivate, preset)(**given)
     check_method(
         model,
@@ -327,6 +380,50 @@ def test_domain_separation_makes_laws_agree_without_pairs():
         z = [torch.from_numpy(model.transform(sample.X.select(m))["shared"]) for m in ("a", "b")]
         gaps.append(float(mmd(*z)))
     assert gaps[1] < gaps[0] / 2
+
+
+# -- rows that say nothing ---------------------------------------------------------------
+
+
+def test_agreement_of_rows_needs_rows_that_have_both(torch_draws):
+    X = factors(60, names=("a", "b")).X
+    half = np.arange(60) < 30
+    apart = X.with_present({"a": half, "b": ~half})
+    for by in ("contrastive", "cosine"):
+        model = small(("a", "b"), agreement_by=by, training__epochs=1)
+        with pytest.raises(DataError, match="of 60 rows at most 0 have two modalities together"):
+            model.fit(apart)
+        with pytest.raises(DataError, match="validation: agreement_by"):
+            model.fit(X, validation=apart)
+        model.set_params(agreement=0.0).fit(apart)
+        assert math.isfinite(model.score(apart))
+    for by in ("mmd", "adversarial"):
+        model.set_params(agreement=1.0, agreement_by=by).fit(apart)
+        assert math.isfinite(model.score(apart))
+    model.set_params(agreement_by="contrastive").fit(X)
+    for rows in (apart, X[:1]):
+        with pytest.raises(DataError, match="score: agreement_by='contrastive'"):
+            model.score(rows)
+    with pytest.raises(DataError, match="sets aside"):
+        model.set_params(training__validation_share=0.5).fit(
+            X.with_present({"a": np.arange(60) < 31, "b": np.arange(60) > 28})
+        )
+
+
+def test_pairs_and_batches_without_rows_do_not_count_as_agreeing(torch_draws):
+    z = codes(20)
+    here = torch.arange(20) < 10
+    batch = batch_of(20, c=list(range(10)), a=list(range(10, 20)), b=list(range(10, 20)))
+    only = agreement_of("cosine", z, batch, span=2.0)  # c is nowhere beside a or b
+    plain = 1 - torch.nn.functional.cosine_similarity(z["a"][here], z["b"][here]).mean()
+    assert only.item() == pytest.approx(plain.item())
+
+    X = factors(64, names=("a", "b")).X
+    model = small(("a", "b"), agreement_by="cosine", separation=0.0, reconstruction=0.0).fit(X)
+    first = np.arange(64) < 32  # of 64 rows the second batch of 32 has no pair
+    assert model.score(X.with_present({"b": first})) == pytest.approx(
+        model.score(X[:32]), rel=1e-5
+    )
 
 
 # -- bad input ---------------------------------------------------------------------------

@@ -204,3 +204,17 @@ def test_uncorrelated_is_not_independent():
     assert decorrelation(x, x**2).item() == pytest.approx(0, abs=1e-12)
     assert orthogonality(x, x**2).item() == pytest.approx(0, abs=1e-12)
     assert hsic(x, x**2, normalised=True).item() > 0.3
+
+
+@pytest.mark.parametrize("size", [1e3, 1.0, 1e-4, 1e-7, 1e-12])
+def test_codes_do_not_escape_decorrelation_by_being_small(size):
+    w = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    q = torch.linalg.qr(w - w.mean(0)).Q
+    z = (size * q).requires_grad_()
+    found = decorrelation(z, z)
+    assert found.item() == pytest.approx(1, abs=1e-4)  # columns in float32 are nearly uncorrelated
+    found.backward()
+    assert bool(torch.isfinite(z.grad).all())
+    # A constant whose mean is rounded is a constant still.
+    still = torch.full((50, 2), 0.1)
+    assert decorrelation(still, size * q).item() == 0

@@ -35,6 +35,8 @@ class MFMNetwork(nn.Module):
         factors: Width of every factor.
         n_out: Outputs for the label.
         dropout: Share of hidden units of the generators and D left out while training.
+        jointly: Whether z_y of complete rows is read from all modalities together; else
+            surrogates give it for every row.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class MFMNetwork(nn.Module):
         factors: int,
         n_out: int,
         dropout: float,
+        jointly: bool = True,
     ) -> None:
         super().__init__()
+        self.jointly = jointly
         self.private, self.branches, self.surrogates = private, branches, surrogates
         self.decoders = decoders
         names = private.names
@@ -88,18 +92,18 @@ class MFMNetwork(nn.Module):
         """Codes of each row from what it has.
 
         z_y comes from all modalities together and z_a from its own; surrogates stand in for z_y
-        of rows that lack any, and for z_a of what they lack.
+        of rows that lack any (of all rows, unless ``jointly``), and for z_a of what they lack.
         """
         own = {
             m: self.private[m](batch.values[m], batch.lengths.get(m)).float() for m in batch.names
         }
         whole = set(batch.names) == set(self.private.names)
         complete = torch.stack([batch.present[m] for m in batch.names]).all(dim=0) & whole
-        if bool(complete.all()):
+        if self.jointly and bool(complete.all()):
             return Latents(self._joint(batch), own)
         made = self.without(batch, batch.present)
         label = made.label
-        if whole and bool(complete.any()):
+        if self.jointly and bool(complete.any()):
             label = torch.where(complete[:, None], self._joint(batch), label)
         private = {
             m: torch.where(batch.present[m][:, None], own[m], z) if m in own else z

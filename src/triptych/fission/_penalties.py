@@ -1,14 +1,16 @@
-"""What makes shared codes agree and keeps private codes apart, by the names users give."""
+"""What makes shared codes agree, keeps private ones apart, and which labels count."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import combinations
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from triptych.errors import DataError
 from triptych.losses.adversarial import domain_adversarial
 from triptych.losses.contrastive import info_nce
 from triptych.losses.divergence import (
@@ -25,6 +27,7 @@ from triptych.losses.kernel_sums import median_width
 from triptych.training.batches import Batch
 
 AGREEMENTS = ("contrastive", "cosine", "cmd", "mmd", "adversarial")
+OF_ROWS = ("contrastive", "cosine")
 SEPARATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "decorrelation": decorrelation,
     "orthogonality": lambda s, p: orthogonality(s, p, centred=False),
@@ -48,9 +51,12 @@ def agreement_of(
 ) -> Tensor:
     """How far the shared codes of modalities are from agreeing: a mean over pairs of them.
 
+    A pair that two rows at least do not have is left out of the mean; without any it is 0, which
+    says nothing (see :func:`agreement_is_seen`).
+
     Args:
-        by: One of ``AGREEMENTS``. The first two compare the codes of a row, the others the laws
-            of all codes, whatever rows they are of.
+        by: One of ``AGREEMENTS``. Those of ``OF_ROWS`` compare the codes of a row, the others the
+            laws of all codes, whatever rows they are of.
         shared: Codes (b, d) by modality.
         batch: Which rows have what, and, for ``"contrastive"``, what content is equal.
         span: Width of the interval in which each coordinate lies.
@@ -66,14 +72,14 @@ def agreement_of(
         return domain_adversarial(kept, domains)
     pairs = []
     for a, b in combinations(codes, 2):
-        if by in ("contrastive", "cosine"):
+        if by in OF_ROWS:
             rows = present[a] & present[b]
             sides = codes[a][rows], codes[b][rows]
         else:
             sides = codes[a][present[a]], codes[b][present[b]]
         if min(len(z) for z in sides) < 2:
-            pairs.append((codes[a].sum() + codes[b].sum()) * 0.0)
-        elif by == "contrastive":
+            continue
+        if by == "contrastive":
             ids = [gather(batch.content[m])[rows] for m in (a, b)]
             pairs.append(info_nce(*sides, temperature=TEMPERATURE, ids_a=ids[0], ids_b=ids[1]))
         elif by == "cosine":
@@ -83,7 +89,57 @@ def agreement_of(
         else:
             width = median_width(*sides)
             pairs.append(mmd(*sides, widths=[width * factor for factor in BANK]))
+    if not pairs:
+        return torch.stack([z.sum() for z in codes.values()]).sum() * 0.0
     return torch.stack(pairs).mean()
+
+
+def agreement_is_seen(by: str, present: Mapping[str, Any]) -> bool:
+    """Whether rows with these modalities say anything of how far codes agree.
+
+    Args:
+        by: One of ``AGREEMENTS``.
+        present: Boolean (n,) by modality.
+    """
+    if by == "adversarial":
+        return all(bool(mask.any()) for mask in present.values())
+    return _most_together(by, present) > 1
+
+
+def check_agreement_is_seen(by: str, present: Mapping[str, Any], where: str) -> None:
+    """Refuse rows with these modalities where they say nothing of agreement.
+
+    Args:
+        by: One of ``AGREEMENTS``.
+        present: Boolean (n,) by modality.
+        where: What the rows are called.
+
+    Raises:
+        DataError: With how many rows there are to measure agreement on.
+    """
+    if agreement_is_seen(by, present):
+        return
+    if by in OF_ROWS:
+        n = len(next(iter(present.values())))
+        raise DataError(
+            f"{where}: agreement_by={by!r} compares the codes of a row, and of {n} rows at most "
+            f"{_most_together(by, present)} have two modalities together; 2 are needed. "
+            "Agreement of laws ('cmd', 'mmd', 'adversarial') asks for no such rows, agreement=0 "
+            "for nothing."
+        )
+    counts = {m: int(mask.sum()) for m, mask in present.items()}
+    raise DataError(
+        f"{where}: agreement_by={by!r} compares the codes of modalities, and too few rows have "
+        f"each: {counts}."
+    )
+
+
+def _most_together(by: str, present: Mapping[str, Any]) -> int:
+    """The most rows that the agreement of one pair of modalities can be measured on."""
+    pairs = list(combinations(present.values(), 2))
+    if by in OF_ROWS:
+        return max(int((a & b).sum()) for a, b in pairs)
+    return max(min(int(a.sum()), int(b.sum())) for a, b in pairs)
 
 
 def separation_of(
@@ -119,3 +175,24 @@ def separation_of(
         if int((rows := gather(mask)).sum()) > 1
     ]
     return torch.stack(apart).mean() if apart else next(iter(private.values())).sum() * 0.0
+
+
+def loss_of_known(
+    loss: Callable[[Tensor, Batch], Tensor], outputs: Tensor, batch: Batch
+) -> Tensor:
+    """Mean loss of the labels of the rows that have some modality, over all processes' rows.
+
+    Args:
+        loss: Mean over the rows of a batch, from outputs (b, width).
+        outputs: For every row of the batch.
+        batch: With labels. The loss is 0 where no row has anything.
+    """
+    rows = torch.stack(list(batch.present.values())).any(dim=0)
+    everywhere = gather(rows)
+    if bool(everywhere.all()):
+        return loss(outputs, batch)
+    if not bool(rows.any()):
+        return outputs.sum() * 0.0
+    # Processes are averaged, and each has rows of its own number.
+    share = rows.sum() * (len(everywhere) / len(rows)) / everywhere.sum()
+    return loss(outputs[rows], batch.bare().part(rows)) * share

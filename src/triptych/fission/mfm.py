@@ -18,6 +18,7 @@ from triptych.contracts.supervised import SupervisedMethod
 from triptych.contracts.swapping import SwappingMethod
 from triptych.errors import DataError, ParameterError
 from triptych.fission._mfm_network import Latents, MFMNetwork, proper_subsets
+from triptych.fission._penalties import loss_of_known
 from triptych.losses.divergence import hsic, mmd
 from triptych.losses.gather import gather
 from triptych.modalities import SHARED, Kind, Modalities
@@ -28,6 +29,8 @@ from triptych.training.settings import Training
 
 KERNELS = ("imq", "gaussian", "authors")
 GENERATE_ROWS = 1024
+# A z_y of all modalities learns from complete rows alone, one of any of them from every row.
+JOINTLY_FROM = 0.5
 
 
 class MFM(SupervisedMethod, SwappingMethod, Fission):
@@ -45,7 +48,9 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
     *Surrogates* (S) learn codes from fewer modalities: of every training row some are hidden, and
     a network of its own must give z_y and the hidden z_a (held constant here, so that they are
     not learnt to be easy), from which the unchanged decoders rebuild what is hidden, and D the
-    label. Only codes are imputed, never raw data.
+    label. Only codes are imputed, never raw data. Where fewer than half of the training rows are
+    complete, surrogates give z_y of all rows: an encoder of all modalities together would learn
+    from the few that are.
 
     c is the mean squared error of standardised columns (or nats per token), and for labels the
     cross-entropy or, for numbers, the absolute error.
@@ -73,6 +78,7 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
 
     Attributes:
         parts_: ``("shared", *names)``.
+        jointly_: Whether z_y of complete rows is read from all modalities together.
         history_: ``"loss"``, ``"task"``, the error of each modality, ``"prior"`` (summed over
             codes), and of surrogates ``"surrogate"`` (squared distance of codes),
             ``"surrogate task"`` and ``"surrogate error"``.
@@ -96,6 +102,7 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
         reconstructs=True,
         predicts=True,
     )
+    jointly_: bool = True
 
     def __init__(
         self,
@@ -144,6 +151,11 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
             check_number(name, getattr(self, name), low=1, integer=True)
         for name in ("prior", "surrogate", "task_weight"):
             check_number(name, getattr(self, name), low=0)
+        if not isinstance(self.weights, Mapping | None):
+            raise ParameterError(
+                'weights: expected a dict by modality name, for instance {"image": 2.0}; got '
+                f"{self.weights!r}."
+            )
         for name, weight in (self.weights or {}).items():
             check_number(f"weights__{name}", weight, low=0)
         check_choice("kernel", self.kernel, KERNELS)
@@ -160,6 +172,8 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
             lacking = [m for m in X.names if m not in self.n_private]
             if lacking:
                 raise ParameterError(f"n_private: no width for {lacking}.")
+        complete = np.logical_and.reduce(list(X.present.values()))
+        self.jointly_ = bool(complete.mean() >= JOINTLY_FROM)
         super()._fit(X, y, validation)
 
     def _build(self, kinds: Mapping[str, Kind]) -> MFMNetwork:
@@ -183,6 +197,7 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
                 factors=self.factors,
                 n_out=n_out,
                 dropout=self.dropout,
+                jointly=self.jointly_,
             ),
         )
         assert isinstance(network, MFMNetwork)
@@ -193,13 +208,14 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
     def _terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         z = network.latents(batch)
         errors = self._rebuilding(network, network.decoder_codes(z), batch)
-        prior = self._from_prior(z.label, torch.ones_like(batch.rows, dtype=torch.bool))
+        known = torch.stack(list(batch.present.values())).any(dim=0)
+        prior = self._from_prior(z.label, known)
         for m, code in z.private.items():
             prior = prior + self._from_prior(code, batch.present[m])
         terms = {**errors, "prior": prior}
         loss = self._weighted(errors) + self.prior * prior
         if batch.y is not None:
-            terms["task"] = self._task_loss(network.read(z), batch)
+            terms["task"] = loss_of_known(self._task_loss, network.read(z), batch)
             loss = loss + self.task_weight * terms["task"]
         if self.surrogate:
             added = self._surrogate_terms(network, batch, z)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,15 +16,24 @@ from triptych.arrays import check_choice, check_number
 from triptych.contracts.method import Capabilities, Fission
 from triptych.contracts.supervised import SupervisedMethod
 from triptych.contracts.swapping import SwappingMethod
-from triptych.errors import CapabilityError, DegenerateDataWarning, ParameterError
+from triptych.errors import CapabilityError, DataError, DegenerateDataWarning, ParameterError
 from triptych.fission._network import Network, of_others
-from triptych.fission._penalties import AGREEMENTS, SEPARATIONS, agreement_of, separation_of
+from triptych.fission._penalties import (
+    AGREEMENTS,
+    SEPARATIONS,
+    agreement_is_seen,
+    agreement_of,
+    check_agreement_is_seen,
+    loss_of_known,
+    separation_of,
+)
 from triptych.losses.divergence import scale_invariant_mse
 from triptych.modalities import SHARED, Kind, Modalities
 from triptych.nn.decoders import SquaredErrorDecoder
 from triptych.nn.parts import Parts
 from triptych.nn.shared_private import Form
-from triptych.training.batches import Batch, steps_per_epoch
+from triptych.seeding import derive, torch_scope
+from triptych.training.batches import Batch, Rows, steps_per_epoch
 from triptych.training.settings import Training
 
 
@@ -67,6 +78,8 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         form: How the networks hang together.
         task: ``"auto"``, ``"classification"``, ``"multilabel"`` or ``"regression"``.
         task_weight: Weight tau of the labels' loss.
+        modalities: How many modalities the weights are meant for; a fit on another number is
+            refused. ``None``: any number.
         training: Epochs, batch size, learning rate, device.
         random_state: Seed of weights, batches and dropout.
 
@@ -121,6 +134,7 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         form: Form = Form(),
         task: str = "auto",
         task_weight: float = 1.0,
+        modalities: int | None = None,
         training: Training = Training(),
         random_state: int | None = None,
     ) -> None:
@@ -140,6 +154,7 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         self.form = form
         self.task = task
         self.task_weight = task_weight
+        self.modalities = modalities
         self.training = training
         self.random_state = random_state
 
@@ -206,7 +221,7 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         Args:
             n_components: Width of every code and of the features.
             modalities: How many there will be; sums of the paper are means here, so that the
-                weights depend on it.
+                weights depend on it, and a fit on another number is refused.
             parameters: Others of the class, in place of these.
 
         References:
@@ -222,6 +237,7 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
             "agreement_by": "cmd",
             "separation_by": "centred",
             "between_private": True,
+            "modalities": modalities,
             "form": Form(
                 codes="sigmoid",
                 common_map=True,
@@ -248,6 +264,8 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         check_number("width", self.width, low=1, integer=True)
         for name in ("agreement", "separation", "reconstruction", "task_weight"):
             check_number(name, getattr(self, name), low=0)
+        if self.modalities is not None:
+            check_number("modalities", self.modalities, low=2, integer=True)
         check_number("agreement_after", self.agreement_after, low=0, high=1)
         check_choice("agreement_by", self.agreement_by, AGREEMENTS)
         check_choice("separation_by", self.separation_by, tuple(SEPARATIONS))
@@ -274,6 +292,12 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
         self.parts_ = (SHARED, *X.names)
+        if self.modalities not in (None, (m := len(X.names))):
+            raise ParameterError(
+                f"modalities: the weights are meant for {self.modalities} and there are {m}, "
+                f"{list(X.names)}. Take SharedPrivate.misa(modalities={m}), or None for weights "
+                "of your own."
+            )
         widest = max(self.n_components, self.n_private)
         rows = min(len(X), self.training.batch_size)
         if rows <= widest and self.separation:
@@ -284,10 +308,58 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
                 DegenerateDataWarning,
                 stacklevel=3,
             )
-        held = round(len(X) * self.training.validation_share) if validation is None else 0
-        rounds = steps_per_epoch(len(X) - held, self.training.batch_size)
-        self._total_steps = rounds * self.training.epochs
+        self._check_agreement(X, "X")
+        if validation is not None:
+            self._check_agreement(validation[0], "validation")
+            if y is not None and validation[1] is None:
+                raise DataError(
+                    "validation: this fit learns labels, and without labels of the validation "
+                    "rows its best epoch would be chosen as if there were none; give "
+                    "validation=(X_valid, y_valid)."
+                )
+        self._count_steps(len(X))
         super()._fit(X, y, validation)
+
+    def _count_steps(self, rows: int) -> None:
+        """As the training loop counts them: processes have equal shares of the rows."""
+        rows -= rows % int(os.environ.get("WORLD_SIZE", "1"))
+        size = self.training.batch_size * self.training.accumulate
+        self._total_steps = steps_per_epoch(rows, size) * self.training.epochs
+
+    def _set_aside(self, X: Modalities, y: Any) -> Any:
+        kept, y_kept, (held, y_held) = super()._set_aside(X, y)
+        self._count_steps(len(kept))
+        self._check_agreement(kept, "X without what training__validation_share sets aside")
+        self._check_agreement(held, "the rows that training__validation_share sets aside")
+        return kept, y_kept, (held, y_held)
+
+    def _check_agreement(self, X: Modalities, where: str) -> None:
+        """Refuse rows that say nothing of agreement, which would then count as perfect."""
+        if self.agreement:
+            check_agreement_is_seen(self.agreement_by, X.present, where)
+
+    def _score(self, X: Modalities, y: Any) -> float:
+        if y is not None and self.target_ is not None:
+            return super()._score(X, y)
+        self._check_agreement(X, "score")
+        found = {"loss": 0.0, "agreement": 0.0}
+        rows = Rows(X, self.inputs_, content=self._needs_content)
+        device, seen, agreed = self._device(), 0, 0
+        self.network_.to(device).eval()
+        with torch.no_grad(), torch_scope(derive(self.seed_, "score")):
+            for start in range(0, len(X), self.training.batch_size):
+                at = np.arange(start, min(start + self.training.batch_size, len(X)))
+                if len(at) < 2 and seen:
+                    continue
+                batch = rows.take(at, device)
+                terms = self._terms(self.network_, batch)
+                for name in found:
+                    found[name] += float(terms[name]) * len(at)
+                seen += len(at)
+                agreed += len(at) * agreement_is_seen(self.agreement_by, batch.present)
+        # Agreement is a mean over the batches that show it; in others it stands as 0.
+        lacking = found["agreement"] / max(agreed, 1) - found["agreement"] / seen
+        return -(found["loss"] / seen + self.agreement * lacking)
 
     def _build(self, kinds: Mapping[str, Kind]) -> Network:
         def maps(part: str, names: Iterable[str], n_in: int, n_out: int) -> Parts:
@@ -360,7 +432,8 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         )
         terms = {"agreement": agreement, "separation": separation, **errors}
         if batch.y is not None and self.target_ is not None:
-            terms["task"] = self._task_loss(network.read(shared, private, batch), batch)
+            outputs = network.read(shared, private, batch)
+            terms["task"] = loss_of_known(self._task_loss, outputs, batch)
             loss = loss + self.task_weight * terms["task"]
         return {"loss": loss, **terms}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,13 +43,15 @@ def reverse_gradient(z: Tensor, factor: float = 1.0) -> Tensor:
 def domain_adversarial(
     codes: Sequence[Tensor], classifier: Callable[[Tensor], Tensor], *, factor: float = 1.0
 ) -> Tensor:
-    r"""Cross-entropy of a classifier that tells from a code which modality it came from.
+    r"""How well a classifier tells from a code which modality it came from.
 
-    .. math:: L = \frac{1}{m} \sum_a \frac{1}{n_a} \sum_i -\log q_a(s_{a i})
+    .. math:: L = \log m - H, \qquad
+              H = \frac{1}{m} \sum_a \frac{1}{n_a} \sum_i -\log q_a(s_{a i})
 
-    The classifier's weights go downhill and, by :func:`reverse_gradient`, the codes uphill: at
-    rest nothing tells the modalities apart and L = log(m) nats. Each modality weighs the same,
-    however many rows have it.
+    log(m) where codes tell everything and 0 where they tell nothing, so that less is better for
+    them as for every loss. The gradient is that of the cross-entropy H: the classifier's weights
+    go downhill in H and, by :func:`reverse_gradient`, the codes uphill. Each modality weighs the
+    same, however many rows have it.
 
     Args:
         codes: Of each modality, (n_a, d) with n_a >= 1; rows need not belong together.
@@ -56,7 +59,7 @@ def domain_adversarial(
         factor: Of the reversal.
 
     Returns:
-        Scalar, in nats.
+        Scalar <= log(m), in nats; below 0 where the classifier does worse than chance.
 
     Raises:
         ShapeError: Fewer than two modalities, an empty one, or logits of another width.
@@ -79,4 +82,6 @@ def domain_adversarial(
         F.cross_entropy(part, part.new_full((len(part),), at, dtype=torch.long))
         for at, part in enumerate(torch.split(logits, [len(z) for z in codes]))
     ]
-    return torch.stack(found).mean()
+    entropy = torch.stack(found).mean()
+    # Uphill for the codes is downhill in what is given; the classifier's slope stays that of H.
+    return math.log(len(codes)) - entropy.detach() + (entropy - entropy.detach())

@@ -135,7 +135,14 @@ def decorrelation(s: Tensor, p: Tensor) -> Tensor:
 
 def _unit_columns(z: Tensor) -> Tensor:
     z = _wide(z)
+    size = z.detach().abs().amax(0)
     z = z - z.mean(0)
+    spread = z.detach().abs().amax(0)
+    # Of a constant column rounding alone is left; below 1e-18 slopes would have infinite squares.
+    known = spread > (8 * torch.finfo(z.dtype).eps * size).clamp_min(1e-18)
+    # Beside 1e-12 the squares of small columns would count for nothing.
+    factor = torch.where(spread < 1e-3, 1 / spread.clamp_min(1e-18), 1.0)
+    z = z * torch.where(known, factor, 0.0)
     # The root of a sum has no gradient at 0, where a column is constant.
     return z / (z.square().sum(0) + 1e-12).sqrt()
 
