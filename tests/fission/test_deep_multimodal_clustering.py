@@ -166,6 +166,20 @@ def test_silence_and_blackness_have_finite_codes_and_scores(known):
     assert all(np.isfinite(v).all() for v in again.history_["train"].values())
 
 
+def test_rows_that_never_meet_a_partner_are_refused(known):
+    from triptych import Modalities
+
+    X, _, _, model = known
+    first = np.arange(200) < 100
+    apart = Modalities(X).with_present({"image": first, "sound": ~first})
+    with pytest.raises(DataError, match=r"fit: Deep.* both of 'image' and 'sound': 0"):
+        method().fit(apart)
+    with pytest.raises(DataError, match=r"score: Deep.* both of 'image' and 'sound': 0"):
+        model.score(apart)
+    with pytest.raises(DataError, match=r"score: Deep.* both of 'image' and 'sound': 1"):
+        model.score({m: v[:1] for m, v in X.items()})
+
+
 def test_identical_rows_teach_nothing_and_break_nothing():
     X, _, _ = world(1, 0)
     same = {"image": np.repeat(X["image"], 20, axis=0), "sound": X["sound"] * 20}

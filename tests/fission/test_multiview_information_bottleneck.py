@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from triptych import Training
 from triptych.datasets import synthetic
-from triptych.errors import ParameterError
+from triptych.errors import DataError, ParameterError
 from triptych.fission import MultiviewInformationBottleneck
 from triptych.nn.critics import SeparableCritic
 from triptych.nn.recipes import MLP
@@ -107,6 +107,15 @@ def test_several_modalities_are_a_product_of_their_laws(sample, model):
     np.testing.assert_allclose(model.transform(X)["shared"], wanted, rtol=1e-3, atol=1e-4)
     alone = model.transform(X.select("a"))["shared"]
     np.testing.assert_allclose(alone, laws[0][0], rtol=1e-3, atol=1e-4)
+
+
+def test_rows_that_never_meet_a_partner_are_refused(sample, model):
+    first = np.arange(60) < 30
+    apart = sample.X[:60].with_present({"a": first, "b": ~first})
+    with pytest.raises(DataError, match=r"fit: Multi.* both of 'a' and 'b': 0"):
+        method().fit(apart)
+    with pytest.raises(DataError, match=r"score: Multi.* both of 'a' and 'b': 1"):
+        model.score(sample.X[:1])
 
 
 def test_what_cannot_be_used_is_named(sample):

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from triptych.arrays import check_choice, check_number
-from triptych.contracts.deep import DeepMethod
 from triptych.contracts.method import Capabilities, Data, Fission
 from triptych.errors import DataError, DegenerateDataWarning, ModalityError, ParameterError
+from triptych.fission._partnered import PartneredRows
 from triptych.losses.clustering import match_hinge, pair_scores, squash, unit, unrolled_clusters
 from triptych.modalities import Kind, Modalities
 from triptych.nn.clusters import DEAD, Clusters
@@ -43,7 +43,7 @@ class Clustered(NamedTuple):
     positions: Positions
 
 
-class DeepMultimodalClustering(DeepMethod, Fission):
+class DeepMultimodalClustering(PartneredRows, Fission):
     r"""The positions of each modality in k clusters, of which the j-th matches across modalities.
 
     Encoders keep positions: cells of a picture, frames of a sound, words of a text. Each
