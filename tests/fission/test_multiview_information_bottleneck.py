@@ -109,6 +109,30 @@ def test_several_modalities_are_a_product_of_their_laws(sample, model):
     np.testing.assert_allclose(alone, laws[0][0], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("changed", "steps"),
+    [
+        ({"validation_share": 0.5}, 12),  # 30 rows in batches of 10, four epochs
+        ({"accumulate": 2}, 12),
+        ({"batch_size": 20}, 12),
+        ({}, 24),
+    ],
+)
+def test_beta_has_risen_after_the_share_of_the_steps_that_are_made(sample, changed, steps):
+    training = Training(**{"epochs": 4, "batch_size": 10, "device": "cpu", **changed})
+    fitted = method(warmup=0.5).set_params(training=training).fit(sample.X[:60])
+    assert int(fitted.network_.steps) == fitted._total_steps == steps
+    beta = fitted.history_["train"]["beta"]
+    assert beta[1] < 0.1 * 0.9
+    assert beta[2] == pytest.approx(0.1)  # the third epoch is wholly in the second half
+
+
+def test_rows_without_a_partner_are_no_steps_of_the_rise(sample):
+    X = sample.X[:60].with_present({"b": np.arange(60) % 2 == 0})
+    fitted = method().set_params(training__batch_size=10).fit(X)
+    assert int(fitted.network_.steps) == fitted._total_steps == 3
+
+
 def test_rows_that_never_meet_a_partner_are_refused(sample, model):
     first = np.arange(60) < 30
     apart = sample.X[:60].with_present({"a": first, "b": ~first})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -18,10 +19,10 @@ from triptych.losses.bounds import js_lower_bound, smile_estimate
 from triptych.losses.gather import gather
 from triptych.losses.multiview import symmetric_kl
 from triptych.losses.variational import drawn, guarded, product_of_experts
-from triptych.modalities import Kind, Modalities
+from triptych.modalities import Kind
 from triptych.nn.critics import CriticRecipe, SeparableCritic
 from triptych.nn.parts import Parts
-from triptych.training.batches import Batch, steps_per_epoch
+from triptych.training.batches import Batch, Rows, steps_per_epoch
 from triptych.training.settings import Training
 
 # Where the weight of the divergence begins to rise from, as a share of where it ends.
@@ -126,10 +127,12 @@ class MultiviewInformationBottleneck(ResidualParts, Fission):
                 f"critic: expected a recipe, for instance SeparableCritic(); got {self.critic!r}."
             )
 
-    def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
+    def _before_training(self, network: Any, rows: Rows) -> None:
+        """Count the steps as the loop does: of the rows learnt from, as processes share them."""
         size = self.training.batch_size * self.training.accumulate
-        self._total_steps = steps_per_epoch(len(X), size) * self.training.epochs
-        super()._fit(X, y, validation)
+        shared = len(rows) - len(rows) % int(os.environ.get("WORLD_SIZE", "1"))
+        rounds = steps_per_epoch(shared, size, self._fewest)
+        self._total_steps = rounds * self.training.epochs
 
     def _build(self, kinds: Mapping[str, Kind]) -> nn.Module:
         d = self.n_components
