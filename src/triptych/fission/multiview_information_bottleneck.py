@@ -158,8 +158,9 @@ class MultiviewInformationBottleneck(ResidualParts, Fission):
 
     def _terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         laws = {m: (mean, wide) for m, (_, mean, wide) in self._laws(network, batch).items()}
-        z = {m: gather(drawn(*law)) for m, law in laws.items()}
         laws = {m: (gather(mean), gather(wide)) for m, (mean, wide) in laws.items()}
+        # Drawn when gathered: processes, whose generators are alike, draw what one would.
+        z = {m: drawn(*law) for m, law in laws.items()}
         present = {m: gather(mask) for m, mask in batch.present.items()}
 
         def nothing() -> Tensor:
