@@ -198,6 +198,26 @@ def test_clusters_that_die_are_seeded_anew_and_said(monkeypatch):
     assert max(model.history_["train"]["dead"]) > 0
 
 
+def test_clusters_that_died_are_counted_whichever_epoch_is_kept(monkeypatch):
+    X, _, _ = world(40, 0)
+    made = []
+
+    def reseed(self):
+        made.append(1)
+        self.reseeded += 1
+        if len(made) > 1:  # clusters without a place: the first epoch is the best
+            self.projections.data.zero_()
+
+    monkeypatch.setattr(clusters.Clusters, "reseed", reseed)
+    model = method(3, warm_start=True)
+    with pytest.warns(DegenerateDataWarning, match="3 times in all"):
+        model.fit(X, validation=X)
+    assert model.history_.best_epoch == 0
+    assert model.reseeded_ == len(made) == 3
+    with pytest.warns(DegenerateDataWarning, match="3 times in all"):
+        assert model.fit(X).reseeded_ == 3  # a warm start counts its own
+
+
 def test_a_dead_cluster_is_split_off_the_fullest():
     import torch
 

@@ -81,7 +81,7 @@ class DeepMultimodalClustering(PartneredRows, Fission):
     Attributes:
         parts_: The names of the modalities.
         usage_: By modality, the mean share of each cluster over all training positions, (k,).
-        reseeded_: How many times a cluster died in training (less than a fiftieth of an equal
+        reseeded_: How many times a cluster died in this fit (less than a fiftieth of an equal
             share of the positions) and was seeded anew by splitting the fullest.
         history_: ``"loss"``, the mean scores ``"right"`` and ``"wrong"`` in [-k, k], and
             ``"dead"``, how many clusters are.
@@ -172,6 +172,7 @@ class DeepMultimodalClustering(PartneredRows, Fission):
             known, new = before.state_dict(), network.state_dict()
             if {k: v.shape for k, v in known.items()} == {k: v.shape for k, v in new.items()}:
                 network.load_state_dict(known)
+                network.reseeded.zero_()  # type: ignore[operator]  # counted anew in each fit
         return network
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
