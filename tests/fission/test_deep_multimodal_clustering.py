@@ -183,9 +183,23 @@ def test_rows_that_never_meet_a_partner_are_refused(known):
 def test_identical_rows_teach_nothing_and_break_nothing():
     X, _, _ = world(1, 0)
     same = {"image": np.repeat(X["image"], 20, axis=0), "sound": X["sound"] * 20}
-    model = method(2).fit(same)
-    assert model.history_["train"]["loss"] == [0.0, 0.0]
+    with pytest.warns(DegenerateDataWarning, match="no wrong partners, and nothing is learnt"):
+        model = method(2).fit(same)
+    # What scores alike costs the margin, 4 of 4 clusters: not 0, the best that there is.
+    assert model.history_["train"]["loss"] == [4.0, 4.0]
+    assert model.score(same) == -4.0
     assert np.isfinite(model.transform(same)["image"]).all()
+
+
+def test_the_one_wrong_partner_is_one_that_differs():
+    import torch
+
+    # Of shifts by 1, 2, 3, only that by 2 brings rows together that differ in both.
+    content = [torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 0])]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for _ in range(10):
+            assert method(negatives="one")._wrong(content).sum() == 4
 
 
 def test_clusters_that_die_are_seeded_anew_and_said(monkeypatch):

@@ -21,7 +21,7 @@ from triptych.modalities import Kind, Modalities
 from triptych.nn.clusters import DEAD, Clusters
 from triptych.nn.parts import Parts
 from triptych.nn.positions import Positions, build_positions
-from triptych.training.batches import Batch
+from triptych.training.batches import Batch, Rows
 from triptych.training.settings import Training
 
 Maps = dict[str, Any]
@@ -179,6 +179,18 @@ class DeepMultimodalClustering(PartneredRows, Fission):
         self.parts_ = X.names
         super()._fit(X, y, validation)
 
+    def _before_training(self, network: Any, rows: Rows) -> None:
+        for a, b in combinations(rows.content, 2):
+            both = rows.present[a] & rows.present[b]
+            # Where neither is the same throughout, some two rows differ in both.
+            ids = [rows.content[m][both] for m in (a, b)]
+            if all(bool((of != of[:1]).any()) for of in ids):
+                return
+        _warn(
+            "wherever two modalities are together, one of them is the same in all rows: there are "
+            "no wrong partners, and nothing is learnt."
+        )
+
     # -- the loss --------------------------------------------------------------------------
 
     def _clustered(self, network: Any, batch: Batch) -> dict[str, Clustered]:
@@ -214,6 +226,8 @@ class DeepMultimodalClustering(PartneredRows, Fission):
             loss = match_hinge(scores, pairs, margin=margin)
             if self.negatives == "all":
                 loss = (loss + match_hinge(scores.T, pairs.T, margin=margin)) / 2
+            # Rows that are all alike score alike, which costs the margin.
+            loss = torch.where(pairs.any(), loss, margin)
             losses.append(loss)
             right.append(scores.detach().diagonal().mean())
             wrong.append((scores.detach() * pairs).sum() / pairs.sum().clamp_min(1))
@@ -231,8 +245,11 @@ class DeepMultimodalClustering(PartneredRows, Fission):
             differ &= ids[:, None] != ids[None, :]
         if self.negatives == "all":
             return differ
-        # Everybody's wrong partner stands the same number of rows further on.
-        shift = int(torch.randint(1, n, ()))
+        # Everybody's wrong partner stands the same number of rows further on: where some differ.
+        at = torch.arange(n, device=device)
+        useful = differ[(at + at[1:, None]) % n, at].any(1)  # of shifts by 1 to n - 1
+        shifts = (torch.nonzero(useful)[:, 0] + 1).tolist() or [1]
+        shift = shifts[int(torch.randint(len(shifts), ()))]
         one = torch.eye(n, dtype=torch.bool, device=device).roll(shift, dims=0)
         return differ & one
 
