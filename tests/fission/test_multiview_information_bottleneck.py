@@ -69,6 +69,10 @@ def test_divergence_and_bound_are_the_formulas(sample, model, torch_draws):
     # The bound of Jensen and Shannon: log 2 and half of both expectations.
     wanted = math.log(2) + (joint - product) / 2
     assert terms["js"].item() == pytest.approx(wanted, rel=1e-4)
+    # The paper's loss at twice the weight is twice this one, but for a constant.
+    paper = -(joint - product) + 2 * 0.1 * divergence.item()
+    loss = terms["loss"].item()
+    assert 2 * (loss + math.log(2)) == pytest.approx(paper, rel=1e-4)
 
 
 def test_beta_presses_out_what_is_not_shared(sample):

@@ -58,7 +58,8 @@ class DeepMultimodalClustering(PartneredRows, Fission):
     .. math:: L = \operatorname{mean} \max\big(0, m + S(\text{wrong}) - S(\text{right})\big)
 
     No label and no place is needed: what is heard wherever it is seen comes to lie in one
-    cluster. With more than two modalities L is the mean over pairs that a row has.
+    cluster. With more than two modalities L is the mean over pairs that a row has; rows of one
+    modality have no part in it.
 
     Args:
         n_components: Width d of a centre.

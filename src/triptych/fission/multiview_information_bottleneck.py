@@ -48,15 +48,16 @@ class MultiviewInformationBottleneck(ResidualParts, Fission):
     The divergence bounds what z_a holds of x_a beyond x_b, and the other way round; it is
     the variational relative of the inverse-predictive term of
     :class:`~triptych.fission.SelfSupervisedMultiview`. The first term is the Jensen-Shannon
-    bound of a critic on all pairs of a batch; with more than two modalities both are means over
-    pairs.
+    bound of a critic on all pairs of a batch, in nats and at most log 2: half of the paper's
+    term, E[-softplus(-T)] - E[softplus(T)], but for a constant. With more than two modalities both
+    are means over pairs. Rows of one modality have no part in them, but in the private parts.
 
     Args:
         n_components: Width d of the code.
         n_private: Width of each private part, at most ``width``.
         encoders: Recipes or factories by modality name, else the kind's default.
         width: Width of each encoder's output, from which mean and variance are made.
-        beta: Weight of the divergence at the end.
+        beta: Weight of the divergence at the end; half of the paper's has the same optimum.
         warmup: Share of the training in which beta rises exponentially from a thousandth of it.
         critic: Recipe of the critic of z_a and z_b, one for each pair of modalities.
         training: Epochs, batch size, learning rate, device.
