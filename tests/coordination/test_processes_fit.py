@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from triptych import Training, load
 from triptych.cli import app
 from triptych.coordination import DCCAE, CorrAE, DeepCCA, GatedCoordination, SimilarityAlignment
-from triptych.fission import SelfSupervisedMultiview
+from triptych.fission import MultiviewInformationBottleneck, SelfSupervisedMultiview
 from triptych.nn.recipes import MLP
 
 # Plain descent: Adam divides gradients that are nought but rounding by their own size.
@@ -28,6 +28,9 @@ METHODS = {
     "guarded": lambda: SimilarityAlignment(3, similarity="bilinear", training=TRAINING, **GIVEN),
     "multi-view": lambda: SelfSupervisedMultiview(
         3, n_private=2, width=8, training=TRAINING, **GIVEN
+    ),
+    "bottleneck": lambda: MultiviewInformationBottleneck(
+        3, n_private=2, width=8, beta=1.0, training=TRAINING, **GIVEN
     ),
     "cross gates": lambda: GatedCoordination(
         3, gates="cross", width=8, training=TRAINING, **GIVEN

@@ -166,12 +166,40 @@ def test_silence_and_blackness_have_finite_codes_and_scores(known):
     assert all(np.isfinite(v).all() for v in again.history_["train"].values())
 
 
+def test_rows_that_never_meet_a_partner_are_refused(known):
+    from triptych import Modalities
+
+    X, _, _, model = known
+    first = np.arange(200) < 100
+    apart = Modalities(X).with_present({"image": first, "sound": ~first})
+    with pytest.raises(DataError, match=r"fit: Deep.* both of 'image' and 'sound': 0"):
+        method().fit(apart)
+    with pytest.raises(DataError, match=r"score: Deep.* both of 'image' and 'sound': 0"):
+        model.score(apart)
+    with pytest.raises(DataError, match=r"score: Deep.* both of 'image' and 'sound': 1"):
+        model.score({m: v[:1] for m, v in X.items()})
+
+
 def test_identical_rows_teach_nothing_and_break_nothing():
     X, _, _ = world(1, 0)
     same = {"image": np.repeat(X["image"], 20, axis=0), "sound": X["sound"] * 20}
-    model = method(2).fit(same)
-    assert model.history_["train"]["loss"] == [0.0, 0.0]
+    with pytest.warns(DegenerateDataWarning, match="no wrong partners, and nothing is learnt"):
+        model = method(2).fit(same)
+    # What scores alike costs the margin, 4 of 4 clusters: not 0, the best that there is.
+    assert model.history_["train"]["loss"] == [4.0, 4.0]
+    assert model.score(same) == -4.0
     assert np.isfinite(model.transform(same)["image"]).all()
+
+
+def test_the_one_wrong_partner_is_one_that_differs():
+    import torch
+
+    # Of shifts by 1, 2, 3, only that by 2 brings rows together that differ in both.
+    content = [torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 0])]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for _ in range(10):
+            assert method(negatives="one")._wrong(content).sum() == 4
 
 
 def test_clusters_that_die_are_seeded_anew_and_said(monkeypatch):
@@ -182,6 +210,26 @@ def test_clusters_that_die_are_seeded_anew_and_said(monkeypatch):
         model = method(5, sharpness=20.0).set_params(training__batch_size=8).fit(X)
     assert model.reseeded_ > 0
     assert max(model.history_["train"]["dead"]) > 0
+
+
+def test_clusters_that_died_are_counted_whichever_epoch_is_kept(monkeypatch):
+    X, _, _ = world(40, 0)
+    made = []
+
+    def reseed(self):
+        made.append(1)
+        self.reseeded += 1
+        if len(made) > 1:  # clusters without a place: the first epoch is the best
+            self.projections.data.zero_()
+
+    monkeypatch.setattr(clusters.Clusters, "reseed", reseed)
+    model = method(3, warm_start=True)
+    with pytest.warns(DegenerateDataWarning, match="3 times in all"):
+        model.fit(X, validation=X)
+    assert model.history_.best_epoch == 0
+    assert model.reseeded_ == len(made) == 3
+    with pytest.warns(DegenerateDataWarning, match="3 times in all"):
+        assert model.fit(X).reseeded_ == 3  # a warm start counts its own
 
 
 def test_a_dead_cluster_is_split_off_the_fullest():

@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from triptych import Training
 from triptych.datasets import synthetic
-from triptych.errors import ParameterError
+from triptych.errors import DataError, ParameterError
 from triptych.fission import MultiviewInformationBottleneck
 from triptych.nn.critics import SeparableCritic
 from triptych.nn.recipes import MLP
@@ -69,6 +69,10 @@ def test_divergence_and_bound_are_the_formulas(sample, model, torch_draws):
     # The bound of Jensen and Shannon: log 2 and half of both expectations.
     wanted = math.log(2) + (joint - product) / 2
     assert terms["js"].item() == pytest.approx(wanted, rel=1e-4)
+    # The paper's loss at twice the weight is twice this one, but for a constant.
+    paper = -(joint - product) + 2 * 0.1 * divergence.item()
+    loss = terms["loss"].item()
+    assert 2 * (loss + math.log(2)) == pytest.approx(paper, rel=1e-4)
 
 
 def test_beta_presses_out_what_is_not_shared(sample):
@@ -107,6 +111,39 @@ def test_several_modalities_are_a_product_of_their_laws(sample, model):
     np.testing.assert_allclose(model.transform(X)["shared"], wanted, rtol=1e-3, atol=1e-4)
     alone = model.transform(X.select("a"))["shared"]
     np.testing.assert_allclose(alone, laws[0][0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "steps"),
+    [
+        ({"validation_share": 0.5}, 12),  # 30 rows in batches of 10, four epochs
+        ({"accumulate": 2}, 12),
+        ({"batch_size": 20}, 12),
+        ({}, 24),
+    ],
+)
+def test_beta_has_risen_after_the_share_of_the_steps_that_are_made(sample, changed, steps):
+    training = Training(**{"epochs": 4, "batch_size": 10, "device": "cpu", **changed})
+    fitted = method(warmup=0.5).set_params(training=training).fit(sample.X[:60])
+    assert int(fitted.network_.steps) == fitted._total_steps == steps
+    beta = fitted.history_["train"]["beta"]
+    assert beta[1] < 0.1 * 0.9
+    assert beta[2] == pytest.approx(0.1)  # the third epoch is wholly in the second half
+
+
+def test_rows_without_a_partner_are_no_steps_of_the_rise(sample):
+    X = sample.X[:60].with_present({"b": np.arange(60) % 2 == 0})
+    fitted = method().set_params(training__batch_size=10).fit(X)
+    assert int(fitted.network_.steps) == fitted._total_steps == 3
+
+
+def test_rows_that_never_meet_a_partner_are_refused(sample, model):
+    first = np.arange(60) < 30
+    apart = sample.X[:60].with_present({"a": first, "b": ~first})
+    with pytest.raises(DataError, match=r"fit: Multi.* both of 'a' and 'b': 0"):
+        method().fit(apart)
+    with pytest.raises(DataError, match=r"score: Multi.* both of 'a' and 'b': 1"):
+        model.score(sample.X[:1])
 
 
 def test_what_cannot_be_used_is_named(sample):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
-from triptych import Training
+from triptych import Modalities, Training
 from triptych.datasets import synthetic
 from triptych.errors import CapabilityError, DataError, ParameterError
 from triptych.fission import SelfSupervisedMultiview
@@ -145,12 +145,53 @@ def test_rows_without_a_partner_weigh_nothing(sample):
     assert not Z.present["b"][~there].any()
 
 
-def test_rows_that_never_meet_a_partner_leave_the_loss_at_zero(sample):
+def test_rows_that_never_meet_a_partner_are_refused(sample):
     first = np.arange(60) < 30
-    X = sample.X[:60].with_present({"a": first, "b": ~first})
-    fitted = method(batch_size=60).fit(X)
-    assert fitted.history_["train"]["loss"] == [0.0]
-    assert np.isfinite(fitted.transform(X)["shared"]).all()
+    X = sample.X[:60]
+    apart = X.with_present({"a": first, "b": ~first})
+    once = X.with_present({"a": first, "b": ~first | (np.arange(60) == 7)})
+    with pytest.raises(DataError, match=r"fit: Self.* needs 2 or more .* both of 'a' and 'b': 0"):
+        method().fit(apart)
+    with pytest.raises(DataError, match=r"fit: .* both of 'a' and 'b': 1\."):
+        method().fit(once)
+    with pytest.raises(DataError, match=r"validation: .* both of 'a' and 'b': 0"):
+        method().fit(X, validation=apart)
+    fitted = method().fit(X)
+    with pytest.raises(DataError, match=r"score: .* both of 'a' and 'b': 0"):
+        fitted.score(apart)
+    with pytest.raises(DataError, match=r"score: .* both of 'a' and 'b': 1"):
+        fitted.score(X[:1])
+
+
+def test_batches_are_of_rows_with_a_partner(sample):
+    X = sample.X[:80]
+    few = np.arange(80) % 5 == 0
+    holed = X.with_present({"b": few})
+    fitted = method(batch_size=4, inverse=0, forward=0).fit(holed, validation=holed)
+    # Sixteen pairs in batches of four: the bound's cap is log 4 in each of them.
+    for part in ("train", "valid"):
+        cap = fitted.history_[part]["information_cap"]
+        np.testing.assert_allclose(cap, math.log(4), rtol=1e-6)
+    assert fitted.score(holed) == pytest.approx(fitted.score(X[few]), rel=1e-5)
+    # What needs no partner is learnt from every row.
+    np.testing.assert_allclose(fitted.inputs_["a"].mean, X["a"].mean(0), atol=1e-5)
+
+
+def test_three_modalities_never_make_a_batch_without_a_pair(sample):
+    base = sample.X[:42]
+    X = Modalities({"a": base["a"], "b": base["b"], "c": base["a"][:, ::-1]})
+    kind = np.arange(42) % 3  # rows have a b, a c or b c
+    holed = X.with_present({"a": kind != 2, "b": kind != 1, "c": kind != 0})
+    more = {"encoders": {m: MLP(width=32, depth=1) for m in "abc"}, "forward": 0, "inverse": 0}
+    with pytest.raises(ParameterError, match=r"batch_size: .* batches of 4 rows .* got 3"):
+        method(batch_size=3, **more).fit(holed)
+    fitted = method(batch_size=4, **more).fit(holed)  # ten batches, two rows left out
+    assert fitted.history_["train"]["information_cap"][0] >= math.log(2) - 1e-6
+    assert fitted.history_["train"]["contrastive"][0] > 0.2
+    # Of complete rows every batch has all pairs, however small it is.
+    pairs = method(batch_size=2, **more).fit(X)
+    each = [pairs.score(X[i : i + 2]) for i in range(0, 42, 2)]
+    assert pairs.score(X) == pytest.approx(np.mean(each), rel=1e-5)
 
 
 def test_identical_rows_give_finite_losses(sample):

@@ -65,7 +65,20 @@ class DeepMethod(Method):
 
     def _phases(self, network: Any) -> tuple[Phase, ...]:
         """What one round of training does; one step on one stream unless a method says more."""
-        return (Phase("all", (Stream(lambda batch: self._terms(network, batch)),)),)
+        stream = Stream(lambda batch: self._terms(network, batch), least=self._fewest)
+        return (Phase("all", (stream,)),)
+
+    @property
+    def _fewest(self) -> int:
+        """Fewest rows of a batch that the loss can use; a last batch of fewer is left out."""
+        return 2
+
+    def _rows(self, X: Modalities, y: NDArray[Any] | None, where: str) -> Rows:
+        """The rows that the loss reads: all, unless a method can use only some."""
+        return Rows(X, self.inputs_, self._targets(y), content=self._needs_content)
+
+    def _before_training(self, network: Any, rows: Rows) -> None:
+        """Before the first step, with the rows that are learnt from."""
 
     def _after_step(self, network: Any) -> None:
         """After every optimiser step."""
@@ -137,13 +150,9 @@ class DeepMethod(Method):
             X, y, validation = self._set_aside(X, y)
         self.inputs_ = {m: self._learn_input(X, m) for m in sorted(X.names)}
         network = self._build({m: X.kind(m) for m in sorted(X.names)})
-        rows = Rows(X, self.inputs_, self._targets(y), content=self._needs_content)
-        valid = None
-        if validation is not None:
-            X_valid, y_valid = validation
-            valid = Rows(
-                X_valid, self.inputs_, self._targets(y_valid), content=self._needs_content
-            )
+        rows = self._rows(X, y, "fit")
+        valid = None if validation is None else self._rows(*validation, "validation")
+        self._before_training(network, rows)
         self.history_ = train(
             network,
             self._phases(network),
@@ -268,13 +277,14 @@ class DeepMethod(Method):
 
     def _score(self, X: Modalities, y: NDArray[Any] | None) -> float:
         """Minus the loss on these rows, in batches of the training's size."""
-        rows = Rows(X, self.inputs_, self._targets(y), content=self._needs_content)
+        rows = self._rows(X, y, "score")
         device, total, seen = self._device(), 0.0, 0
+        fewest = min(self._fewest, self.training.batch_size)
         self.network_.to(device).eval()
         with torch.no_grad(), torch_scope(derive(self.seed_, "score")):
-            for start in range(0, len(X), self.training.batch_size):
-                at = np.arange(start, min(start + self.training.batch_size, len(X)))
-                if len(at) < 2 and seen:
+            for start in range(0, len(rows), self.training.batch_size):
+                at = np.arange(start, min(start + self.training.batch_size, len(rows)))
+                if len(at) < fewest and seen:
                     continue
                 total += float(self._terms(self.network_, rows.take(at, device))["loss"]) * len(at)
                 seen += len(at)

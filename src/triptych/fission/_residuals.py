@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from triptych.arrays import check_number
-from triptych.contracts.deep import DeepMethod
 from triptych.errors import ParameterError
+from triptych.fission._partnered import PartneredRows
 from triptych.linalg import fixed_signs
 from triptych.modalities import SHARED, Modalities
 from triptych.training.batches import Batch
@@ -51,7 +51,7 @@ class Residual:
         return h @ maps[0] - z @ maps[1] + maps[2]
 
 
-class ResidualParts(DeepMethod):
+class ResidualParts(PartneredRows):
     """Base: ``"shared"`` from the modalities present, and a residual of each.
 
     A method writes ``_features``, features (b, w) and code (b, d) by modality, and ``_common``,

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from triptych.arrays import check_choice, check_number
-from triptych.contracts.deep import DeepMethod
 from triptych.contracts.method import Capabilities, Data, Fission
 from triptych.errors import DataError, DegenerateDataWarning, ModalityError, ParameterError
+from triptych.fission._partnered import PartneredRows
 from triptych.losses.clustering import match_hinge, pair_scores, squash, unit, unrolled_clusters
 from triptych.modalities import Kind, Modalities
 from triptych.nn.clusters import DEAD, Clusters
 from triptych.nn.parts import Parts
 from triptych.nn.positions import Positions, build_positions
-from triptych.training.batches import Batch
+from triptych.training.batches import Batch, Rows
 from triptych.training.settings import Training
 
 Maps = dict[str, Any]
@@ -43,7 +43,7 @@ class Clustered(NamedTuple):
     positions: Positions
 
 
-class DeepMultimodalClustering(DeepMethod, Fission):
+class DeepMultimodalClustering(PartneredRows, Fission):
     r"""The positions of each modality in k clusters, of which the j-th matches across modalities.
 
     Encoders keep positions: cells of a picture, frames of a sound, words of a text. Each
@@ -58,7 +58,8 @@ class DeepMultimodalClustering(DeepMethod, Fission):
     .. math:: L = \operatorname{mean} \max\big(0, m + S(\text{wrong}) - S(\text{right})\big)
 
     No label and no place is needed: what is heard wherever it is seen comes to lie in one
-    cluster. With more than two modalities L is the mean over pairs that a row has.
+    cluster. With more than two modalities L is the mean over pairs that a row has; rows of one
+    modality have no part in it.
 
     Args:
         n_components: Width d of a centre.
@@ -81,7 +82,7 @@ class DeepMultimodalClustering(DeepMethod, Fission):
     Attributes:
         parts_: The names of the modalities.
         usage_: By modality, the mean share of each cluster over all training positions, (k,).
-        reseeded_: How many times a cluster died in training (less than a fiftieth of an equal
+        reseeded_: How many times a cluster died in this fit (less than a fiftieth of an equal
             share of the positions) and was seeded anew by splitting the fullest.
         history_: ``"loss"``, the mean scores ``"right"`` and ``"wrong"`` in [-k, k], and
             ``"dead"``, how many clusters are.
@@ -172,11 +173,24 @@ class DeepMultimodalClustering(DeepMethod, Fission):
             known, new = before.state_dict(), network.state_dict()
             if {k: v.shape for k, v in known.items()} == {k: v.shape for k, v in new.items()}:
                 network.load_state_dict(known)
+                network.reseeded.zero_()  # type: ignore[operator]  # counted anew in each fit
         return network
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
         self.parts_ = X.names
         super()._fit(X, y, validation)
+
+    def _before_training(self, network: Any, rows: Rows) -> None:
+        for a, b in combinations(rows.content, 2):
+            both = rows.present[a] & rows.present[b]
+            # Where neither is the same throughout, some two rows differ in both.
+            ids = [rows.content[m][both] for m in (a, b)]
+            if all(bool((of != of[:1]).any()) for of in ids):
+                return
+        _warn(
+            "wherever two modalities are together, one of them is the same in all rows: there are "
+            "no wrong partners, and nothing is learnt."
+        )
 
     # -- the loss --------------------------------------------------------------------------
 
@@ -213,6 +227,8 @@ class DeepMultimodalClustering(DeepMethod, Fission):
             loss = match_hinge(scores, pairs, margin=margin)
             if self.negatives == "all":
                 loss = (loss + match_hinge(scores.T, pairs.T, margin=margin)) / 2
+            # Rows that are all alike score alike, which costs the margin.
+            loss = torch.where(pairs.any(), loss, margin)
             losses.append(loss)
             right.append(scores.detach().diagonal().mean())
             wrong.append((scores.detach() * pairs).sum() / pairs.sum().clamp_min(1))
@@ -230,8 +246,11 @@ class DeepMultimodalClustering(DeepMethod, Fission):
             differ &= ids[:, None] != ids[None, :]
         if self.negatives == "all":
             return differ
-        # Everybody's wrong partner stands the same number of rows further on.
-        shift = int(torch.randint(1, n, ()))
+        # Everybody's wrong partner stands the same number of rows further on: where some differ.
+        at = torch.arange(n, device=device)
+        useful = differ[(at + at[1:, None]) % n, at].any(1)  # of shifts by 1 to n - 1
+        shifts = (torch.nonzero(useful)[:, 0] + 1).tolist() or [1]
+        shift = shifts[int(torch.randint(len(shifts), ()))]
         one = torch.eye(n, dtype=torch.bool, device=device).roll(shift, dims=0)
         return differ & one
 

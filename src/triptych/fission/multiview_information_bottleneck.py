@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -18,10 +19,10 @@ from triptych.losses.bounds import js_lower_bound, smile_estimate
 from triptych.losses.gather import gather
 from triptych.losses.multiview import symmetric_kl
 from triptych.losses.variational import drawn, guarded, product_of_experts
-from triptych.modalities import Kind, Modalities
+from triptych.modalities import Kind
 from triptych.nn.critics import CriticRecipe, SeparableCritic
 from triptych.nn.parts import Parts
-from triptych.training.batches import Batch, steps_per_epoch
+from triptych.training.batches import Batch, Rows, steps_per_epoch
 from triptych.training.settings import Training
 
 # Where the weight of the divergence begins to rise from, as a share of where it ends.
@@ -47,15 +48,16 @@ class MultiviewInformationBottleneck(ResidualParts, Fission):
     The divergence bounds what z_a holds of x_a beyond x_b, and the other way round; it is
     the variational relative of the inverse-predictive term of
     :class:`~triptych.fission.SelfSupervisedMultiview`. The first term is the Jensen-Shannon
-    bound of a critic on all pairs of a batch; with more than two modalities both are means over
-    pairs.
+    bound of a critic on all pairs of a batch, in nats and at most log 2: half of the paper's
+    term, E[-softplus(-T)] - E[softplus(T)], but for a constant. With more than two modalities both
+    are means over pairs. Rows of one modality have no part in them, but in the private parts.
 
     Args:
         n_components: Width d of the code.
         n_private: Width of each private part, at most ``width``.
         encoders: Recipes or factories by modality name, else the kind's default.
         width: Width of each encoder's output, from which mean and variance are made.
-        beta: Weight of the divergence at the end.
+        beta: Weight of the divergence at the end; half of the paper's has the same optimum.
         warmup: Share of the training in which beta rises exponentially from a thousandth of it.
         critic: Recipe of the critic of z_a and z_b, one for each pair of modalities.
         training: Epochs, batch size, learning rate, device.
@@ -126,10 +128,12 @@ class MultiviewInformationBottleneck(ResidualParts, Fission):
                 f"critic: expected a recipe, for instance SeparableCritic(); got {self.critic!r}."
             )
 
-    def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
+    def _before_training(self, network: Any, rows: Rows) -> None:
+        """Count the steps as the loop does: of the rows learnt from, as processes share them."""
         size = self.training.batch_size * self.training.accumulate
-        self._total_steps = steps_per_epoch(len(X), size) * self.training.epochs
-        super()._fit(X, y, validation)
+        shared = len(rows) - len(rows) % int(os.environ.get("WORLD_SIZE", "1"))
+        rounds = steps_per_epoch(shared, size, self._fewest)
+        self._total_steps = rounds * self.training.epochs
 
     def _build(self, kinds: Mapping[str, Kind]) -> nn.Module:
         d = self.n_components
@@ -155,8 +159,9 @@ class MultiviewInformationBottleneck(ResidualParts, Fission):
 
     def _terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         laws = {m: (mean, wide) for m, (_, mean, wide) in self._laws(network, batch).items()}
-        z = {m: gather(drawn(*law)) for m, law in laws.items()}
         laws = {m: (gather(mean), gather(wide)) for m, (mean, wide) in laws.items()}
+        # Drawn when gathered: processes, whose generators are alike, draw what one would.
+        z = {m: drawn(*law) for m, law in laws.items()}
         present = {m: gather(mask) for m, mask in batch.present.items()}
 
         def nothing() -> Tensor:

@@ -47,7 +47,8 @@ class SelfSupervisedMultiview(ResidualParts, DecodingMethod, Fission):
     modalities that a row has, forward prediction over both directions. With two modalities this is
     the paper's loss plus the same with the roles exchanged. F(s), which predicts z_a, is the
     encoder of s as in the paper, that is z_b. The forward error is a mean over entries of
-    standardised values, or nats per token of texts; the inverse one a sum over coordinates.
+    standardised values, or nats per token of texts; the inverse one a sum over coordinates. Rows
+    of one modality have no part in the loss, but in the private parts.
 
     Args:
         n_components: Width d of the code z.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,12 @@ class Clusters(nn.Module):
         self.projections = nn.Parameter(torch.empty(k, d, c).uniform_(-bound, bound))
         self.register_buffer("share", torch.full((k,), 1 / k))
         self.register_buffer("reseeded", torch.zeros((), dtype=torch.long))
+
+    def _load_from_state_dict(self, *given: Any) -> None:
+        # Weights of an earlier epoch, taken back as the best, do not undo what was counted since.
+        counted = int(self.reseeded)
+        super()._load_from_state_dict(*given)
+        self.reseeded.fill_(max(counted, int(self.reseeded)))
 
     @torch.no_grad()
     def watch(self, assigned: Iterable[Tensor]) -> None:
