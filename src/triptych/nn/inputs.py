@@ -140,7 +140,9 @@ class ImageInput:
             kept = kept.astype(np.float32)
         if not present.all():
             kept = np.where(present[:, None, None, None], kept, 0).astype(kept.dtype)
-        kept = np.ascontiguousarray(kept)
+        # By way of one axis: the stride of a single channel may be anything, and torch takes it
+        # for a word on how pictures lie in memory, and other kernels, which round otherwise.
+        kept = np.ascontiguousarray(kept).reshape(-1).reshape(kept.shape)
         return torch.from_numpy(kept if kept.flags.writeable else kept.copy()), None
 
     def ready(self, values: Tensor) -> Tensor:
