@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.arrays import is_sparse
+from triptych.arrays import is_sparse, row_chunks, rows_at_once
 from triptych.errors import DataError, ModalityError, ParameterError, ShapeError
 from triptych.media import loaded
 from triptych.modalities import Modalities, as_modalities
@@ -126,6 +126,8 @@ def _noisy(
             raise ShapeError(
                 f"reference: modality {name!r} has {len(spread)} columns, X has {width}."
             )
+    if isinstance(values, np.ndarray):
+        return _noisy_array(values, present, factor, spread, draw)
     rows: list[NDArray[Any] | None] = []
     for row, there in enumerate(present):
         if not there:
@@ -136,13 +138,25 @@ def _noisy(
         own = clean.std(dtype=np.float64) if spread is None else spread
         noise = draw.normal(size=clean.shape) * (factor[row] * own)
         rows.append((clean + noise).astype(clean.dtype))
-    if isinstance(values, list):
-        return rows
-    first = next((r for r in rows if r is not None), np.zeros(np.shape(values)[1:], np.float32))
-    out = np.zeros((len(rows), *first.shape), first.dtype)
-    for row, noisy in enumerate(rows):
-        if noisy is not None:
-            out[row] = noisy
+    return rows
+
+
+def _noisy_array(
+    values: NDArray[Any],
+    present: NDArray[np.bool_],
+    factor: NDArray[np.float64],
+    spread: NDArray[np.float64] | None,
+    draw: np.random.Generator,
+) -> NDArray[Any]:
+    """The same for rows of one shape (n, ...); zero where absent."""
+    clean = values if values.dtype.kind == "f" else values.astype(np.float32)
+    out = np.zeros_like(clean)
+    for part in row_chunks(len(clean), rows_at_once(clean.shape)):
+        some = clean[part][present[part]]
+        apart = (-1, *[1] * (clean.ndim - 1))
+        own = some.std(axis=tuple(range(1, clean.ndim)), dtype=np.float64).reshape(apart)
+        size = factor[part][present[part]].reshape(apart) * (own if spread is None else spread)
+        out[part][present[part]] = some + draw.normal(size=some.shape) * size
     return out
 
 
@@ -153,8 +167,10 @@ def _columns(name: str, form: str, reference: Modalities) -> NDArray[np.float64]
     values, present = reference[name], reference.present[name]
     if is_sparse(values):
         values = values.toarray()
-    kept = [np.asarray(v) for v, p in zip(values, present, strict=True) if p]
-    if not kept:
+    if not present.any():
         raise DataError(f"reference: modality {name!r} is absent in all rows.")
-    whole = np.concatenate(kept) if form == "sequence" else np.stack(kept)
+    if isinstance(values, np.ndarray):
+        whole = values[present].reshape(-1, values.shape[-1])
+    else:
+        whole = np.concatenate([v for v, p in zip(values, present, strict=True) if p])
     return np.asarray(whole.std(axis=0, dtype=np.float64))

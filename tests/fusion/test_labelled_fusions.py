@@ -15,10 +15,9 @@ from triptych.fusion import (
     MultiplicativeFusion,
     TensorFusion,
 )
-from triptych.fusion._labelled import loss_of_rows
 from triptych.nn.recipes import MLP
 from triptych.nn.targets import learn_target
-from triptych.training.batches import Rows
+from triptych.training.batches import Batch, Rows
 
 TRAINING = Training(epochs=10, batch_size=40, learning_rate=2e-2, device="cpu")
 ONCE = Training(epochs=1, batch_size=16, device="cpu")
@@ -151,12 +150,14 @@ def test_dropout_of_modalities_is_for_training_only(name):
 
 
 def test_rows_without_anything_do_not_count_in_the_loss():
-    target = learn_target(np.array([0, 1]))
+    model = ConcatFusion()
+    model.target_ = target = learn_target(np.array([0, 1]))
     outputs = torch.tensor([[1.0, -1.0], [0.5, 2.0], [9.0, 9.0]])
     y, rows = torch.tensor([0, 1, 0]), torch.tensor([True, True, False])
-    found = loss_of_rows(target, outputs, y, rows)
+    batch = Batch({}, {}, {"a": rows}, torch.arange(3), y=y)
+    found = model._task_loss(outputs, batch)
     assert torch.allclose(found, target.loss(outputs[:2], y[:2]))
-    nothing = loss_of_rows(target, outputs.requires_grad_(), y, torch.zeros(3, dtype=torch.bool))
+    nothing = model._task_loss(outputs.requires_grad_(), batch, torch.zeros(3, dtype=torch.bool))
     nothing.backward()
     assert float(nothing.detach()) == 0 and not bool(outputs.grad.any())
 

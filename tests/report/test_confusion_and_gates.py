@@ -117,14 +117,17 @@ def test_a_method_that_learnt_the_label_shows_its_predictions():
     data = Dataset(X, {"kind": np.array(["no", "yes"])[y]})
     training = Training(epochs=2, batch_size=40, device="cpu")
     model = AttentionFusion(4, training=training, random_state=0).fit(X, data.labels["kind"])
-    extras, troubles = gather(model, data, {}, "kind", data)
+    values = evaluate(model, data, data, label="kind", random_state=0)
+    extras, troubles = gather(model, data, values, "kind", data)
+    assert extras["predictions"]["noise"]["area"] == values["predict_noise"]["value"]
     assert not troubles and set(extras["predictions"]) == {"absence", "noise"}
     row = Row("attention", "fusion", False, "", (), (), read_exhibits(extras), "row-0")
     titles = [picture.title for picture in _section(row).pictures]
     assert "Which modality is heard" in titles
     assert "What absence and noise cost the predictions" in titles
     other = Dataset(X, {"kind": np.array(["p", "q"])[y]})
-    assert "predictions" not in gather(model, other, {}, "kind", other)[0]
+    values = evaluate(model, other, other, label="kind", random_state=0)
+    assert "predictions" not in gather(model, other, values, "kind", other)[0]
 
 
 def test_a_fitted_method_shows_both():

@@ -19,12 +19,6 @@ from triptych.evaluation.codes import comparable, read_codes, usable_rows
 from triptych.evaluation.columns import has_class_names, named_by_text
 from triptych.evaluation.evaluate import curve_of
 from triptych.evaluation.noise_grid import noise_grid
-from triptych.evaluation.prediction import (
-    PredictionCurve,
-    check_predicts,
-    prediction_by_absence,
-    prediction_by_noise,
-)
 from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
 from triptych.evaluation.zero_shot import TEMPLATES, zero_shot_of_label
 from triptych.modalities import Modalities
@@ -40,7 +34,6 @@ TESTED, TESTED_ROWS, WIDE, WIDE_ROWS = 10, 2000, 300, 300
 # Columns up to which EM is run again for every permutation.
 LEARNT_AGAIN = 150
 KEPT_ROWS = 5000
-PREDICTED_ROWS = 2000
 # Ratios in decibels, and rows asked at each pair of them.
 NOISE, NOISY_ROWS = (math.inf, 20.0, 10.0, 0.0, -10.0), 300
 
@@ -84,7 +77,7 @@ def gather(
         "kept": lambda: _kept(model, data, label),
         "zero_shot": lambda: _zero_shots(model, train, test, label),
         "gates": lambda: _gates(model),
-        "predictions": lambda: _predictions(model, data, label, train),
+        "predictions": lambda: _predictions(model, values),
         "noise": lambda: _noise(model, data, label),
         "assignments": lambda: _assignments(model, data.X),
     }
@@ -250,34 +243,19 @@ def _gates(model: Any) -> dict[str, Any]:
     }
 
 
-def _predictions(
-    model: Any, data: Dataset, label: str | None, train: Dataset | None
-) -> dict[str, Any]:
-    """What absence and noise cost the predictions of a method that learnt this label."""
-    if label is None or not model.capabilities.predicts:
-        return {}
-    y = np.asarray(data.labels[label])
-    numbers = check_predicts(model, y)
-    mean = float(np.mean((train or data).labels[label])) if numbers else None
-    rows = draw(np.flatnonzero(usable_rows(model, data.X)), PREDICTED_ROWS, "predictions")
-    X, y = data.X[rows], y[rows]
-    curves: dict[str, Callable[..., PredictionCurve]] = {
-        "absence": prediction_by_absence,
-        "noise": prediction_by_noise,
-    }
-    out = {}
-    for cause, curve in curves.items():
-        try:
-            found = curve(model, X, y, mean=mean)
-        except (CapabilityError, DataError):
-            continue  # texts alone have no noise, and some methods need every modality
-        out[cause] = {
-            "measure": "R²" if numbers else "accuracy",
-            "at": list(found.at),
-            "value": [float(f"{v:.5g}") for v in found.value],
-            "area": found.area,
+def _predictions(model: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What absence and noise cost the predictions, as the measures found."""
+    curves = {"absence": "predict_missing", "noise": "predict_noise"}
+    found = {cause: values[key] for cause, key in curves.items() if "at" in values.get(key, ())}
+    return {
+        cause: {
+            "measure": "accuracy" if len(model.classes_) else "R²",
+            "at": one["at"],
+            "value": [float(f"{v:.5g}") for v in one["curve"]],
+            "area": one["value"],
         }
-    return out
+        for cause, one in found.items()
+    }
 
 
 def _noise(model: Any, data: Dataset, label: str | None) -> dict[str, Any]:

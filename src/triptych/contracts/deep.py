@@ -27,7 +27,7 @@ from triptych.nn.inputs import Input, learn_input
 from triptych.nn.parts import Parts
 from triptych.nn.recipes import build_encoder, default_decoder, default_encoder
 from triptych.seeding import check_random_state, derive, generator, torch_scope
-from triptych.training.batches import Batch, Rows
+from triptych.training.batches import Batch, Rows, steps_in_training
 from triptych.training.history import History
 from triptych.training.loop import Phase, Stream, train
 from triptych.training.settings import Training
@@ -52,6 +52,8 @@ class DeepMethod(Method):
     # Whether the loss asks which rows have equal content.
     _needs_content = False
     _reads_in_pieces = True
+    # Steps of the training, for what changes on the way.
+    _total_steps: int = 0
 
     # -- what a method writes --------------------------------------------------------------
 
@@ -152,6 +154,7 @@ class DeepMethod(Method):
         network = self._build({m: X.kind(m) for m in sorted(X.names)})
         rows = self._rows(X, y, "fit")
         valid = None if validation is None else self._rows(*validation, "validation")
+        self._total_steps = steps_in_training(len(rows), self.training, self._fewest)
         self._before_training(network, rows)
         self.history_ = train(
             network,
@@ -277,8 +280,18 @@ class DeepMethod(Method):
 
     def _score(self, X: Modalities, y: NDArray[Any] | None) -> float:
         """Minus the loss on these rows, in batches of the training's size."""
+        total, seen = 0.0, 0
+        for batch, terms in self._judgements(X, y):
+            total += float(terms["loss"]) * len(batch)
+            seen += len(batch)
+        return -total / seen
+
+    def _judgements(
+        self, X: Modalities, y: NDArray[Any] | None
+    ) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
+        """Batches of the training's size and the terms of their loss, without gradients."""
         rows = self._rows(X, y, "score")
-        device, total, seen = self._device(), 0.0, 0
+        device, seen = self._device(), 0
         fewest = min(self._fewest, self.training.batch_size)
         self.network_.to(device).eval()
         with torch.no_grad(), torch_scope(derive(self.seed_, "score")):
@@ -286,9 +299,9 @@ class DeepMethod(Method):
                 at = np.arange(start, min(start + self.training.batch_size, len(rows)))
                 if len(at) < fewest and seen:
                     continue
-                total += float(self._terms(self.network_, rows.take(at, device))["loss"]) * len(at)
+                batch = rows.take(at, device)
+                yield batch, self._terms(self.network_, batch)
                 seen += len(at)
-        return -total / seen
 
     # -- saving ----------------------------------------------------------------------------
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from triptych.arrays import check_choice
 from triptych.contracts.deep import DeepMethod
 from triptych.contracts.method import Data
 from triptych.errors import CapabilityError, DataError
+from triptych.losses.gather import gather
 from triptych.modalities import Modalities
-from triptych.nn.targets import Target, learn_target
+from triptych.nn.targets import TASKS, Target, learn_target
 from triptych.training.batches import Batch
 
 
@@ -31,10 +34,33 @@ class SupervisedMethod(DeepMethod):
         """Logits or scaled numbers, (b, target's width)."""
         raise NotImplementedError
 
-    def _task_loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Mean loss of the labels of a batch."""
-        assert self.target_ is not None and batch.y is not None
-        return self.target_.loss(outputs, batch.y)
+    def _loss_of_labels(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Mean loss of outputs (b, width) beside labels as numbers."""
+        return self._asked().loss(outputs, y)
+
+    def _task_loss(self, outputs: Tensor, batch: Batch, rows: Tensor | None = None) -> Tensor:
+        """Mean loss of the labels of some rows, over those of all processes together.
+
+        Args:
+            outputs: Shape (b, width).
+            batch: With labels.
+            rows: Which count, boolean (b,); those that have some modality when left out. Where
+                none does, the loss is 0.
+        """
+        assert batch.y is not None
+        chosen = torch.stack(list(batch.present.values())).any(dim=0) if rows is None else rows
+        everywhere = gather(chosen)
+        if bool(everywhere.all()):
+            return self._loss_of_labels(outputs, batch.y)
+        if not bool(chosen.any()):
+            return outputs.sum() * 0.0
+        # Processes are averaged, and each has chosen rows of its own number.
+        share = chosen.sum() * (len(everywhere) / len(chosen)) / everywhere.sum()
+        return self._loss_of_labels(outputs[chosen], batch.y[chosen]) * share
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_choice("task", self.task, ("auto", *TASKS))
 
     def _fit(self, X: Modalities, y: NDArray[Any] | None, validation: Any) -> None:
         self.target_ = None if y is None else learn_target(y, self.task)

@@ -28,8 +28,9 @@ class SwappingMethod(DecodingMethod):
     def swap(self, X: Data, donors: Data) -> Modalities:
         """What rows of ``X`` would be with the private parts of other rows.
 
-        Row i of the result is decoded from what row i of ``X`` shares (its character) and from
-        the private parts of row i of ``donors`` (their face). Rows that are to meet several
+        Row i of the result is decoded from what row i of ``X`` shares and from the private parts
+        of row i of ``donors``: of drawn letters, the letter of the one in the face of the other,
+        where the parts are told apart. Rows that are to meet several
         donors are repeated. ``swap(X, X)`` is ``reconstruct(X)``.
 
         Args:

@@ -28,7 +28,7 @@ from triptych.nn.likelihoods import (
 )
 from triptych.nn.parts import Parts
 from triptych.seeding import check_random_state, derive, torch_scope
-from triptych.training.batches import Batch, steps_per_epoch
+from triptych.training.batches import Batch
 
 # Codes of a row that are decoded at once when likelihoods are estimated.
 AT_ONCE = 16
@@ -78,7 +78,6 @@ class VariationalMethod(DecodingMethod):
     weights: Mapping[str, float] | str
     beta: float
     warmup: float
-    _total_steps: int = 0
 
     def _posterior(self, network: Any, batch: Batch) -> Posterior:
         """Of the code given the modalities that a batch has."""
@@ -126,8 +125,6 @@ class VariationalMethod(DecodingMethod):
                 check_values(X, name, family, reader, "fit")
                 if validation is not None:
                     check_values(validation[0], name, family, reader, "validation")
-        size = self.training.batch_size * self.training.accumulate
-        self._total_steps = steps_per_epoch(len(X), size) * self.training.epochs
         super()._fit(X, y, validation)
 
     def _likelihood_parts(self, kinds: Mapping[str, Kind], widths: Mapping[str, int]) -> Parts:

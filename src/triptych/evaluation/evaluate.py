@@ -28,6 +28,7 @@ from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
 from triptych.evaluation.prediction import (
     Calibration,
+    PredictionCurve,
     calibration,
     check_predicts,
     prediction_by_absence,
@@ -214,12 +215,12 @@ class _Judge:
             "predict": score,
             "predict_gain": self._attempt(self._gain, score),
             **{f"predict:{name}": self._attempt(self._predict, name) for name in self.names},
-            "predict_missing": self._attempt(self._by_absence),
-            "predict_noise": self._attempt(self._by_noise),
         }
         sure = self._attempt(self._calibration)
         return {
             **{key: _number(value) for key, value in found.items()},
+            "predict_missing": _curve(self._attempt(self._by_absence)),
+            "predict_noise": _curve(self._attempt(self._by_noise)),
             **{f"predict_{what}": _read(sure, what) for what in ("ece", "brier")},
         }
 
@@ -264,19 +265,16 @@ class _Judge:
             raise DataError("numbers have no probabilities.")
         return calibration(self.model.predict_proba(X), y, self.model.classes_)
 
-    def _by_absence(self) -> float:
+    def _by_absence(self) -> PredictionCurve:
         X, y, mean = self.asked
         if len(self.fitted) < 2:
             raise CapabilityError("there is one modality, so none can be missing.")
-        return prediction_by_absence(self.model, X, y, mean=mean, random_state=self.seed).area
+        return prediction_by_absence(self.model, X, y, mean=mean, random_state=self.seed)
 
-    def _by_noise(self) -> float:
+    def _by_noise(self) -> PredictionCurve:
         X, y, mean = self.asked
         rows = np.sort(generator(self.seed, "noise", "rows").permutation(len(y))[:NOISE_ROWS])
-        found = prediction_by_noise(
-            self.model, X[rows], y[rows], mean=mean, random_state=self.seed
-        )
-        return found.area
+        return prediction_by_noise(self.model, X[rows], y[rows], mean=mean, random_state=self.seed)
 
     def _needs(self, *names: str) -> None:
         for name in names:
@@ -488,6 +486,13 @@ def _read(found: Any, attribute: str, otherwise: str = "") -> Value:
 
 def _number(found: float | str) -> Value:
     return {"why": found} if isinstance(found, str) else {"value": found}
+
+
+def _curve(found: PredictionCurve | str) -> Value:
+    """The area under a curve, and the curve itself for those who draw it."""
+    if isinstance(found, str):
+        return {"why": found}
+    return {"value": found.area, "at": list(found.at), "curve": list(found.value)}
 
 
 def _recall(found: Any, k: int) -> Value:

@@ -1,4 +1,4 @@
-"""What makes shared codes agree, keeps private ones apart, and which labels count."""
+"""What makes shared codes agree, and keeps private ones apart."""
 
 from __future__ import annotations
 
@@ -175,24 +175,3 @@ def separation_of(
         if int((rows := gather(mask)).sum()) > 1
     ]
     return torch.stack(apart).mean() if apart else next(iter(private.values())).sum() * 0.0
-
-
-def loss_of_known(
-    loss: Callable[[Tensor, Batch], Tensor], outputs: Tensor, batch: Batch
-) -> Tensor:
-    """Mean loss of the labels of the rows that have some modality, over all processes' rows.
-
-    Args:
-        loss: Mean over the rows of a batch, from outputs (b, width).
-        outputs: For every row of the batch.
-        batch: With labels. The loss is 0 where no row has anything.
-    """
-    rows = torch.stack(list(batch.present.values())).any(dim=0)
-    everywhere = gather(rows)
-    if bool(everywhere.all()):
-        return loss(outputs, batch)
-    if not bool(rows.any()):
-        return outputs.sum() * 0.0
-    # Processes are averaged, and each has rows of its own number.
-    share = rows.sum() * (len(everywhere) / len(rows)) / everywhere.sum()
-    return loss(outputs[rows], batch.bare().part(rows)) * share

@@ -18,7 +18,6 @@ from triptych.contracts.supervised import SupervisedMethod
 from triptych.contracts.swapping import SwappingMethod
 from triptych.errors import DataError, ParameterError
 from triptych.fission._mfm_network import Latents, MFMNetwork, proper_subsets
-from triptych.fission._penalties import loss_of_known
 from triptych.losses.divergence import hsic, mmd
 from triptych.losses.gather import gather
 from triptych.modalities import SHARED, Kind, Modalities
@@ -215,7 +214,7 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
         terms = {**errors, "prior": prior}
         loss = self._weighted(errors) + self.prior * prior
         if batch.y is not None:
-            terms["task"] = loss_of_known(self._task_loss, network.read(z), batch)
+            terms["task"] = self._task_loss(network.read(z), batch)
             loss = loss + self.task_weight * terms["task"]
         if self.surrogate:
             added = self._surrogate_terms(network, batch, z)
@@ -261,16 +260,14 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
             "surrogate": apart,
             "surrogate error": self._weighted(self._rebuilding(network, codes, gone)),
         }
-        if batch.y is not None and bool(usable.any()):
-            seen = Batch({}, {}, {}, batch.rows[usable], y=batch.y[usable])
-            terms["surrogate task"] = self._task_loss(network.read(made)[usable], seen)
+        if batch.y is not None:
+            terms["surrogate task"] = self._task_loss(network.read(made), batch, usable)
         return terms
 
-    def _task_loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        assert self.target_ is not None and batch.y is not None
-        if self.target_.task == "regression":
-            return F.l1_loss(outputs, batch.y)
-        return super()._task_loss(outputs, batch)
+    def _loss_of_labels(self, outputs: Tensor, y: Tensor) -> Tensor:
+        if self._asked().task == "regression":
+            return F.l1_loss(outputs, y)
+        return super()._loss_of_labels(outputs, y)
 
     # -- codes, labels, decoding -----------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -22,7 +21,7 @@ from triptych.losses.variational import drawn, guarded, product_of_experts
 from triptych.modalities import Kind
 from triptych.nn.critics import CriticRecipe, SeparableCritic
 from triptych.nn.parts import Parts
-from triptych.training.batches import Batch, Rows, steps_per_epoch
+from triptych.training.batches import Batch
 from triptych.training.settings import Training
 
 # Where the weight of the divergence begins to rise from, as a share of where it ends.
@@ -94,7 +93,6 @@ class MultiviewInformationBottleneck(ResidualParts, Fission):
         one_modality_at_transform=True,
         distributes=True,
     )
-    _total_steps = 0
 
     def __init__(
         self,
@@ -127,13 +125,6 @@ class MultiviewInformationBottleneck(ResidualParts, Fission):
             raise ParameterError(
                 f"critic: expected a recipe, for instance SeparableCritic(); got {self.critic!r}."
             )
-
-    def _before_training(self, network: Any, rows: Rows) -> None:
-        """Count the steps as the loop does: of the rows learnt from, as processes share them."""
-        size = self.training.batch_size * self.training.accumulate
-        shared = len(rows) - len(rows) % int(os.environ.get("WORLD_SIZE", "1"))
-        rounds = steps_per_epoch(shared, size, self._fewest)
-        self._total_steps = rounds * self.training.epochs
 
     def _build(self, kinds: Mapping[str, Kind]) -> nn.Module:
         d = self.n_components

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,16 +22,15 @@ from triptych.fission._penalties import (
     agreement_is_seen,
     agreement_of,
     check_agreement_is_seen,
-    loss_of_known,
     separation_of,
 )
+from triptych.fission._presets import domain_separation, misa
 from triptych.losses.divergence import scale_invariant_mse
 from triptych.modalities import SHARED, Kind, Modalities
 from triptych.nn.decoders import SquaredErrorDecoder
 from triptych.nn.parts import Parts
 from triptych.nn.shared_private import Form
-from triptych.seeding import derive, torch_scope
-from triptych.training.batches import Batch, Rows, steps_per_epoch
+from triptych.training.batches import Batch
 from triptych.training.settings import Training
 
 
@@ -113,7 +110,6 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         predicts=True,
         distributes=True,
     )
-    _total_steps: int = 0
 
     def __init__(
         self,
@@ -182,28 +178,7 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
             Bousmalis et al. 2016, arXiv:1608.06019. Weights, rate and the late agreement are
             those of a public port.
         """
-        given: dict[str, Any] = {
-            "n_private": n_components,
-            "agreement": 0.25,
-            "separation": 2 * 0.075,
-            "reconstruction": 0.01,
-            "agreement_by": agreement_by,
-            "agreement_after": 0.05,
-            "separation_by": "orthogonality",
-            "reconstruction_by": "scale_invariant",
-            "form": Form(
-                codes="linear",
-                common_map=True,
-                private_encoders=True,
-                shared_from="own",
-                joined="added",
-                reads="shared",
-                withheld=0.0,
-            ),
-            "training": Training(
-                batch_size=32, learning_rate=1e-2, optimizer="sgd", weight_decay=1e-6
-            ),
-        }
+        given = domain_separation(n_components, agreement_by)
         return cls(n_components, **{**given, **parameters})
 
     @classmethod
@@ -228,28 +203,7 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
             Hazarika et al. 2020, arXiv:2005.03545; weights are the defaults of its code.
         """
         check_number("modalities", modalities, low=2, integer=True)
-        given: dict[str, Any] = {
-            "n_private": n_components,
-            "width": n_components,
-            "agreement": 1.0,
-            "separation": 0.3 * (modalities + modalities * (modalities - 1) / 2),
-            "reconstruction": 1.0 / modalities,
-            "agreement_by": "cmd",
-            "separation_by": "centred",
-            "between_private": True,
-            "modalities": modalities,
-            "form": Form(
-                codes="sigmoid",
-                common_map=True,
-                rebuilds="features",
-                shared_from="own",
-                joined="added",
-                head="attention",
-                dropout=0.5,
-                withheld=0.0,
-            ),
-            "training": Training(batch_size=128, learning_rate=1e-4, weight_decay=0.0),
-        }
+        given = misa(n_components, modalities)
         return cls(n_components, **{**given, **parameters})
 
     # -- fit -------------------------------------------------------------------------------
@@ -317,18 +271,10 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
                     "rows its best epoch would be chosen as if there were none; give "
                     "validation=(X_valid, y_valid)."
                 )
-        self._count_steps(len(X))
         super()._fit(X, y, validation)
-
-    def _count_steps(self, rows: int) -> None:
-        """As the training loop counts them: processes have equal shares of the rows."""
-        rows -= rows % int(os.environ.get("WORLD_SIZE", "1"))
-        size = self.training.batch_size * self.training.accumulate
-        self._total_steps = steps_per_epoch(rows, size) * self.training.epochs
 
     def _set_aside(self, X: Modalities, y: Any) -> Any:
         kept, y_kept, (held, y_held) = super()._set_aside(X, y)
-        self._count_steps(len(kept))
         self._check_agreement(kept, "X without what training__validation_share sets aside")
         self._check_agreement(held, "the rows that training__validation_share sets aside")
         return kept, y_kept, (held, y_held)
@@ -343,20 +289,12 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
             return super()._score(X, y)
         self._check_agreement(X, "score")
         found = {"loss": 0.0, "agreement": 0.0}
-        rows = Rows(X, self.inputs_, content=self._needs_content)
-        device, seen, agreed = self._device(), 0, 0
-        self.network_.to(device).eval()
-        with torch.no_grad(), torch_scope(derive(self.seed_, "score")):
-            for start in range(0, len(X), self.training.batch_size):
-                at = np.arange(start, min(start + self.training.batch_size, len(X)))
-                if len(at) < 2 and seen:
-                    continue
-                batch = rows.take(at, device)
-                terms = self._terms(self.network_, batch)
-                for name in found:
-                    found[name] += float(terms[name]) * len(at)
-                seen += len(at)
-                agreed += len(at) * agreement_is_seen(self.agreement_by, batch.present)
+        seen = agreed = 0
+        for batch, terms in self._judgements(X, y):
+            for name in found:
+                found[name] += float(terms[name]) * len(batch)
+            seen += len(batch)
+            agreed += len(batch) * agreement_is_seen(self.agreement_by, batch.present)
         # Agreement is a mean over the batches that show it; in others it stands as 0.
         lacking = found["agreement"] / max(agreed, 1) - found["agreement"] / seen
         return -(found["loss"] / seen + self.agreement * lacking)
@@ -433,7 +371,7 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         terms = {"agreement": agreement, "separation": separation, **errors}
         if batch.y is not None and self.target_ is not None:
             outputs = network.read(shared, private, batch)
-            terms["task"] = loss_of_known(self._task_loss, outputs, batch)
+            terms["task"] = self._task_loss(outputs, batch)
             loss = loss + self.task_weight * terms["task"]
         return {"loss": loss, **terms}
 

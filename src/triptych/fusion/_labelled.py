@@ -14,16 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from triptych.arrays import check_choice, check_number
+from triptych.arrays import check_number
 from triptych.contracts.method import Capabilities, Fusion
 from triptych.contracts.supervised import SupervisedMethod
 from triptych.errors import ParameterError
 from triptych.fusion._subsets import dropped_modalities
-from triptych.losses.gather import gather
 from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
 from triptych.nn.recipes import MLP
-from triptych.nn.targets import TASKS, Target
+from triptych.nn.targets import Target
 from triptych.training.batches import Batch
 from triptych.training.settings import Training
 from triptych.values import nested
@@ -106,7 +105,6 @@ class LabelledFusion(SupervisedMethod, Fusion):
         super()._check_parameters()
         check_width(getattr(self, "width", 1))  # a fusion may have no such parameter
         check_head(self.head)
-        check_task(self.task)
         check_number("dropout", self.dropout, low=0, high=0.99)
         check_number("modality_dropout", self.modality_dropout, low=0, high=1)
 
@@ -158,8 +156,7 @@ class LabelledFusion(SupervisedMethod, Fusion):
 
     def _terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         code = network.fuse(self._features(network, batch), self._kept(network, batch))
-        there = torch.stack(list(batch.present.values())).any(0)
-        task = loss_of_rows(self._asked(), network.head(code), batch.y, there)
+        task = self._task_loss(network.head(code), batch)
         return {"loss": task, "task": task}
 
     def _transform(self, X: Modalities) -> NDArray[np.float32]:
@@ -172,26 +169,6 @@ def head_of(recipe: MLP, width: int, target: Target) -> nn.Module:
     return recipe.build(kind, None, target.width)  # type: ignore[arg-type]  # reads no data
 
 
-def loss_of_rows(target: Target, outputs: Tensor, y: Tensor | None, rows: Tensor) -> Tensor:
-    """Mean loss of the rows chosen, over those of all processes together.
-
-    Args:
-        target: What is predicted.
-        outputs: Shape (b, width).
-        y: Labels as numbers, b rows.
-        rows: Boolean (b,). Where none is chosen the loss is 0.
-    """
-    assert y is not None
-    everywhere = gather(rows)
-    if bool(everywhere.all()):
-        return target.loss(outputs, y)
-    if not bool(rows.any()):
-        return outputs.sum() * 0.0
-    # Processes are averaged, and each has chosen rows of its own number.
-    share = rows.sum() * (len(everywhere) / len(rows)) / everywhere.sum()
-    return target.loss(outputs[rows], y[rows]) * share
-
-
 def check_width(width: Any) -> None:
     """Refuse a ``width`` that is neither a whole number nor a dict of them by modality name."""
     for name, number in nested("width", width).items() or [("width", width)]:
@@ -202,11 +179,6 @@ def check_head(head: Any) -> None:
     """Refuse a ``head`` that is no recipe of dense layers."""
     if not isinstance(head, MLP):
         raise ParameterError(f"head: expected MLP(...), got {head!r}.")
-
-
-def check_task(task: Any) -> None:
-    """Refuse a ``task`` that there is not."""
-    check_choice("task", task, ("auto", *TASKS))
 
 
 def widths_by_name(width: int | Mapping[str, int], names: tuple[str, ...]) -> dict[str, int]:

@@ -18,7 +18,6 @@ from triptych.contracts.method import Capabilities, Fusion
 from triptych.contracts.supervised import SupervisedMethod
 from triptych.errors import ParameterError, ShapeError
 from triptych.fusion._equal_widths import Plan, Widths, count, equal_widths
-from triptych.fusion._labelled import loss_of_rows
 from triptych.fusion._meeting_layers import MeetingLayers
 from triptych.fusion._subsets import drawn_subsets
 from triptych.modalities import Kind, Modalities
@@ -278,8 +277,7 @@ class EarlyFusion(SupervisedMethod, Fusion):
             chosen = torch.where(draw[:, None], drawn_subsets(there), there)
             present = {m: chosen[:, i] for i, m in enumerate(batch.names)}
         outputs = network.output(F.gelu(self._code(network, batch, present)))
-        there = torch.stack(list(batch.present.values())).any(0)
-        task = loss_of_rows(self._asked(), outputs, batch.y, there)
+        task = self._task_loss(outputs, batch)
         return {"loss": task, "task": task}
 
     def _codes(self, X: Modalities, code: Any) -> dict[str, NDArray[np.float32]]:

@@ -22,10 +22,8 @@ from triptych.errors import DataError, ParameterError
 from triptych.fusion._labelled import (
     CAPABILITIES,
     check_head,
-    check_task,
     check_width,
     head_of,
-    loss_of_rows,
     widths_by_name,
 )
 from triptych.fusion._stacking import Stacker, folds_of_rows, learn_stacker
@@ -144,7 +142,6 @@ class LateFusion(SupervisedMethod, Fusion):
         check_width(self.width)
         check_head(self.head)
         check_number("dropout", self.dropout, low=0, high=0.99)
-        check_task(self.task)
 
     # -- predictors of one modality --------------------------------------------------------
 
@@ -171,7 +168,7 @@ class LateFusion(SupervisedMethod, Fusion):
 
     def _terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         terms = {
-            m: loss_of_rows(self._asked(), outputs, batch.y, batch.present[m])
+            m: self._task_loss(outputs, batch, batch.present[m])
             for m, outputs in self._apart(network, batch).items()
         }
         return {"loss": torch.stack(list(terms.values())).mean(), **terms}

@@ -21,7 +21,7 @@ from triptych.errors import (
     TrainingError,
     TrainingWarning,
 )
-from triptych.fusion._labelled import FusionNetwork, LabelledFusion, loss_of_rows
+from triptych.fusion._labelled import FusionNetwork, LabelledFusion
 from triptych.fusion.attention_fusion import AttentionFusion
 from triptych.fusion.concat_fusion import ConcatFusion
 from triptych.fusion.gated_fusion import GatedFusion
@@ -289,9 +289,8 @@ class MutualDependencyFusion(LabelledFusion):
 
     def _terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         features = self._features(network, batch)
-        there = torch.stack(list(batch.present.values())).any(0)
         outputs = network.head(network.fuse(features, self._kept(network, batch)))
-        task = loss_of_rows(self._asked(), outputs, batch.y, there)
+        task = self._task_loss(outputs, batch)
         if not self.weight:
             return {"loss": task, "task": task}
         nothing = torch.zeros((), device=task.device)

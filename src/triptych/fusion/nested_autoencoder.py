@@ -18,7 +18,7 @@ from triptych.modalities import Kind, Modalities
 from triptych.nn.encoders import VectorEncoder
 from triptych.nn.parts import Parts
 from triptych.seeding import derive, torch_scope
-from triptych.training.batches import Batch, steps_per_epoch
+from triptych.training.batches import Batch
 from triptych.training.loop import Phase, Stream
 from triptych.training.settings import Training
 
@@ -168,9 +168,7 @@ class NestedAutoencoder(DecodingMethod, Fusion):
         first = torch.empty(self._n_rows, self.n_components)
         with torch_scope(derive(self.seed_, "codes")):
             network.rows = RowCodes(first.uniform_(0, 1))
-        size = self.training.batch_size * self.training.accumulate
-        rounds = steps_per_epoch(self._n_rows, size) * self.training.epochs
-        self._pretraining_rounds = round(self.pretraining * rounds)
+        self._pretraining_rounds = round(self.pretraining * self._total_steps)
         inner = (*network.encoders.parameters(), *network.decoders.parameters())
         return (
             Phase("all", (Stream(lambda b: self._terms(network, b), order=ROWS),), inner),

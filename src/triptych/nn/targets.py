@@ -72,8 +72,8 @@ class Target:
             raise ShapeError(f"y: expected one class per row, got shape {y.shape}.")
         if (y.dtype.kind in "US") != (self.classes.dtype.kind in "US"):
             raise DataError(f"y: the classes learnt are {self.classes.dtype}, got {y.dtype}.")
-        known = {value: i for i, value in enumerate(self.classes.tolist())}
-        return np.array([known.get(value, -1) for value in y.tolist()], dtype=np.int64)
+        at = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
+        return np.where(self.classes[at] == y, at, -1).astype(np.int64)
 
     def check(self, y: NDArray[Any]) -> None:
         """Refuse labels of another form or type than those learnt; classes may be new."""

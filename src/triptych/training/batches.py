@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from triptych.errors import DataError
 from triptych.media import FileRows, loaded
 from triptych.modalities import Modalities
 from triptych.seeding import derive
+from triptych.training.settings import Training
 
 # Largest standardised value: its fourth power is a finite float32 still.
 FARTHEST = 1e9
@@ -236,3 +238,10 @@ def steps_per_epoch(n: int, batch_size: int, least: int = 2) -> int:
     """
     full, rest = divmod(n, batch_size)
     return max(1, full + (rest >= least))
+
+
+def steps_in_training(n: int, settings: Training, least: int = 2) -> int:
+    """Optimiser steps of a whole training on n rows, of which processes take equal shares."""
+    shared = n - n % int(os.environ.get("WORLD_SIZE", "1"))
+    size = settings.batch_size * settings.accumulate
+    return steps_per_epoch(shared, size, least) * settings.epochs
