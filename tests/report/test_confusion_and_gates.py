@@ -8,6 +8,7 @@ import sklearn.linear_model  # noqa: F401  its import draws from Python's global
 from triptych import Dataset, Modalities, Training
 from triptych.comparison.extras import gather
 from triptych.coordination import GatedCoordination
+from triptych.evaluation import evaluate
 from triptych.fusion import AttentionFusion
 from triptych.nn.recipes import MLP
 from triptych.report.confusion import MOST_CLASSES, _gathered, confusion_map
