@@ -179,7 +179,7 @@ def marked(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
         if column.better is None or not methods:
             continue
         best = methods[0].cells[at]
-        if column.unit == "R²" and (best.mean or 0.0) <= 0:
+        if column.unit == "R²" and column.better == "higher" and (best.mean or 0.0) <= 0:
             continue  # worse than saying the mean is no win
         for row in methods:
             if row.cells[at].mean == best.mean:
