@@ -519,12 +519,14 @@ def test_several_labels_a_row_are_learnt_and_not_judged_by(tmp_path):
         compare(data, methods=["CCA"], label="tags")
 
 
-def test_worse_than_the_mean_is_no_win():
+@pytest.mark.parametrize(("better", "won"), [("higher", False), ("lower", True)])
+def test_worse_than_the_mean_is_no_win(better, won):
+    """Where less is better, as in leakage, it is one."""
     column = {
         "key": "r",
         "title": "r",
         "unit": "R²",
-        "better": "higher",
+        "better": better,
         "group": "reconstruction",
     }
     row = {"panel": "fusion", "status": "ok", "params": {}, "extras": {}, "warnings": []}
@@ -533,4 +535,4 @@ def test_worse_than_the_mean_is_no_win():
         for name, mean in (("a", -0.1), ("b", -4.0))
     ]
     summary = summarise({"columns": [column], "rows": rows})
-    assert not any(cell.mark for r in summary.rows for cell in r.cells)
+    assert any(cell.mark for r in summary.rows for cell in r.cells) == won
