@@ -75,6 +75,27 @@ def test_one_seed_says_that_the_spread_is_unknown():
     assert "Clearly" not in summary.findings[0].text
 
 
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_a_lead_of_one_test_row_is_no_lead(seeds):
+    record = tiny(
+        {"a": (0.905, 0.0), "b": (0.9, 0.0), "c": (0.8, 0.0)}, seeds=seeds, unit="accuracy"
+    )
+    assert [r.cells[0].mark for r in summarise(record).rows] == ["best", "", ""]
+    record["data"]["test"] = 200
+    summary = summarise(record)
+    assert [r.cells[0].mark for r in summary.rows] == ["best", "tied", ""]
+    assert "a and b are too close to call" in summary.lead
+    assert "within what so many test rows can tell" in summary.findings[0].text
+    assert "so many test rows give" in summary.caution
+    assert summary.rows[0].cells[0].error == pytest.approx(math.sqrt(0.905 * 0.095 / 200))
+
+
+def test_a_value_that_is_no_share_has_no_error_by_rows():
+    record = tiny({"a": (0.905, 0.0), "b": (0.9, 0.0)}, unit="R²")
+    record["data"]["test"] = 200
+    assert [r.cells[0].mark for r in summarise(record).rows] == ["best", ""]
+
+
 def test_nats_are_shown_as_bits():
     summary = summarise(tiny({"a": (math.log(2) * 3, math.log(2))}, unit="nats per token"))
     assert summary.columns[0].unit == "bits per token"

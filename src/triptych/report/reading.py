@@ -16,6 +16,7 @@ from triptych.report.table import (
     Summary,
     clearly_better,
     ranking,
+    reach,
 )
 
 _DOING = {
@@ -73,11 +74,21 @@ def caution_of(summary: Summary) -> str:
     """How far the values may be trusted."""
     if all(row.failed for row in summary.methods):
         return ""
+    counted = any(cell.error for row in summary.methods for cell in row.cells)
     if summary.seeds < 2:
-        return "One run per method: the spread is not known, so do not build on small differences."
+        rows = (
+            " A lead within the standard errors that so many test rows give counts as none."
+            if counted
+            else ""
+        )
+        return (
+            "One run per method: the spread is not known, so do not build on small "
+            f"differences.{rows}"
+        )
+    rows = ", widened by the standard error that so many test rows give," if counted else ""
     return (
         f"Values are means over {summary.seeds} seeds ± one standard deviation. A lead is called "
-        "clear only where the ± ranges do not touch."
+        f"clear only where the ± ranges{rows} do not touch."
     )
 
 
@@ -119,7 +130,7 @@ class _Verdict:
         self.ranked = ranking(summary.methods, at, column.better)
         best = self.ranked[0].cells[at]
         close = [r for r in self.ranked if not clearly_better(best, r.cells[at], column.better)]
-        known = any(r.cells[at].std is not None for r in self.ranked)
+        known = any(reach(r.cells[at]) > 0 for r in self.ranked)
         same = [r for r in close if r.cells[at].mean == best.mean]
         self.close = close if known else same
         self.leaders = [r.name for r in self.close]
@@ -176,7 +187,14 @@ def _contest(summary: Summary, group: Group, verdict: _Verdict) -> str:
         if silent:
             sentences.append(f"Only {best.name} has a value here; the notes say why.")
     elif len(verdict.close) > 1:
-        near = "within the spread" if summary.seeds > 1 else "equal"
+        cells = [r.cells[at] for r in verdict.close]
+        near = (
+            "equal"
+            if len({cell.mean for cell in cells}) == 1
+            else "within the spread"
+            if not any(cell.error for cell in cells)
+            else "within what so many test rows can tell"
+        )
         others = [f"{r.name} ({said(r.cells[at], unit)})" for r in verdict.close[1:]]
         sentences.append(f"Too close to call: {listed(others)} {_are(others)} {near}.")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,17 @@ from triptych.report.exhibits import Exhibits
 from triptych.report.numbers import NATS_PER_BIT, as_words, finite, show_pair
 from triptych.report.reading import caution_of, findings_of, lead_of
 from triptych.report.reading_exhibits import read_exhibits
-from triptych.report.table import ALIASES, GROUPS, Cell, Column, Group, Row, Summary, marked
+from triptych.report.table import (
+    ALIASES,
+    GROUPS,
+    SHARES,
+    Cell,
+    Column,
+    Group,
+    Row,
+    Summary,
+    marked,
+)
 
 __all__ = ["Summary", "summarise"]
 
@@ -36,10 +47,12 @@ def summarise(comparison: Mapping[str, Any]) -> Summary:
     try:
         columns, groups = _columns(comparison["columns"])
         notes: dict[str, int] = {}
-        rows = [
-            _row(record, i, columns, notes) for i, record in enumerate(comparison["rows"], start=1)
-        ]
         data = comparison.get("data") or {}
+        tested = finite(data.get("test"))
+        rows = [
+            _row(record, i, columns, notes, tested)
+            for i, record in enumerate(comparison["rows"], start=1)
+        ]
         summary = Summary(
             title=str(comparison.get("title") or "Comparison of representations"),
             created=_moment(str(comparison.get("created") or "")),
@@ -103,13 +116,21 @@ def _shown_unit(unit: str) -> str:
 
 
 def _row(
-    record: Mapping[str, Any], i: int, columns: Sequence[Column], notes: dict[str, int]
+    record: Mapping[str, Any],
+    i: int,
+    columns: Sequence[Column],
+    notes: dict[str, int],
+    tested: float | None,
 ) -> Row:
     unsuited = record.get("status") == "unsuited"
     failed = unsuited or record.get("status") == "failed"
     values = record.get("values") or {}
     cells = [
-        Cell("\N{EN DASH}") if failed else _cell(values.get(column.key), column, notes)
+        Cell("\N{EN DASH}")
+        if failed
+        else replace(
+            _cell(values.get(column.key), column, notes), error=_error(values, column, tested)
+        )
         for column in columns
     ]
     return Row(
@@ -143,6 +164,15 @@ def _cell(value: Mapping[str, Any] | None, column: Column, notes: dict[str, int]
     if column.group == "cost" and not set(spread) & set("123456789"):
         spread = ""  # a spread below the last digit shown says nothing about a cost
     return Cell(text, spread, mean, std, n)
+
+
+def _error(values: Mapping[str, Any], column: Column, tested: float | None) -> float:
+    """The standard error of a share of so many test rows; of a gain, that of the share behind."""
+    key = "predict" if column.key == "predict_gain" else column.key
+    share = finite((values.get(key) or {}).get("mean"))
+    if column.unit not in SHARES or share is None or not 0 <= share <= 1 or not tested:
+        return 0.0
+    return math.sqrt(share * (1 - share) / tested)
 
 
 def _facts(

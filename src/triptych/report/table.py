@@ -1,12 +1,15 @@
 """The table of a comparison as frozen values, and when one value beats another.
 
 A value is marked only where the data allow it. ``best`` is the best mean of a column among the
-methods; ``tied`` are methods whose ± range overlaps with the best one's; ``unbeaten`` is a
-baseline that no method clearly beats, which is the mark a reader should look for first.
+methods; ``tied`` are methods whose range overlaps with the best one's; ``unbeaten`` is a baseline
+that no method clearly beats, which is the mark a reader should look for first. A range is one
+standard deviation over seeds and, of a share of test rows, one standard error of so many rows: a
+lead of a row or two is luck, however steady it is over seeds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,6 +27,7 @@ GROUPS = {
 }
 ALIASES = {"probes": "probe", "missing modalities": "missing", "resources": "cost"}
 MOST_COLUMNS = 14
+SHARES = ("accuracy", "share of queries")
 UNJUDGED = ("cost", "leakage")
 """Groups in which a baseline is no yardstick: doing nothing is cheap and leaks nothing."""
 
@@ -42,7 +46,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One value, or why there is none (``note`` counts the reasons of the table from 1)."""
+    """One value, or why there is none (``note`` counts the reasons of the table from 1).
+
+    ``error`` is the standard error that comes from the number of test rows; 0 where not known.
+    """
 
     text: str
     spread: str = ""
@@ -52,6 +59,7 @@ class Cell:
     why: str = ""
     note: int = 0
     mark: str = ""
+    error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -150,12 +158,12 @@ class Summary:
 
 
 def reach(cell: Cell) -> float:
-    """Half the width of a value's ± range; 0 where one run says nothing of the spread."""
-    return cell.std or 0.0
+    """Half the width of a value's range: its spread over seeds and its error by test rows."""
+    return math.hypot(cell.std or 0.0, cell.error)
 
 
 def clearly_better(a: Cell, b: Cell, better: str | None) -> bool:
-    """Whether ``a`` beats ``b`` and their ± ranges do not touch."""
+    """Whether ``a`` beats ``b`` and their ranges do not touch."""
     if a.mean is None or b.mean is None or better is None:
         return False
     lead = a.mean - b.mean if better == "higher" else b.mean - a.mean

@@ -10,7 +10,7 @@ from triptych.report.table import Cell, Summary
 MARKS = {"best": "\N{BLACK STAR}", "tied": "\N{ALMOST EQUAL TO}", "unbeaten": "!"}
 LEGEND = (
     ("best", "best mean of the column among the methods"),
-    ("tied", "not clearly worse than the best: the ± ranges touch"),
+    ("tied", "not clearly worse than the best: the ranges touch"),
     ("unbeaten", "a baseline that no method clearly beats"),
 )
 
