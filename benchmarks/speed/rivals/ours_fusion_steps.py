@@ -4,7 +4,10 @@ Both train fresh networks of the same layers on the same tensors in the same ord
 does before (reading and standardising) is timed on neither side.
 """
 
-import numpy as np
+import sys
+from functools import partial
+from pathlib import Path
+
 import torch
 from torch.nn import functional as F
 
@@ -14,14 +17,8 @@ from triptych.nn.recipes import MLP, VectorDecoder
 from triptych.training.batches import Rows, order_of
 from triptych.training.loop import train
 
-NAMES = ("a", "b")
-
-
-def data(n, p):
-    """Two modalities in [0, 1] with common factors."""
-    rng = np.random.default_rng(0)
-    z = rng.normal(size=(n, 16))
-    return {m: 1 / (1 + np.exp(-z @ rng.normal(size=(16, p)) / 2)) for m in NAMES}
+sys.path.insert(0, str(Path(__file__).parent))
+from data_fusion import NAMES, data
 
 
 def optimizer_of(network, settings):
@@ -36,12 +33,12 @@ def optimizer_of(network, settings):
     return torch.optim.AdamW(groups, lr=settings.learning_rate)
 
 
-def bare_vae(network, values, size, d):
+def bare_vae(network, values, size, d, subsets=((0, 1), (0,), (1,))):
     """-ELBO(both) - ELBO(a) - ELBO(b) with bernoulli likelihoods."""
     laws = [network.encoders[m](values[m]).chunk(2, 1) for m in NAMES]
     raw = {m: values[m] * network.decoders[m].scale + network.decoders[m].mean for m in NAMES}
     loss = 0.0
-    for members in ((0, 1), (0,), (1,)):
+    for members in subsets:
         precision = 1 + sum(torch.exp(-laws[i][1]) for i in members)
         mean = sum(torch.exp(-laws[i][1]) * laws[i][0] for i in members) / precision
         z = mean + torch.randn_like(mean) * precision.rsqrt()
@@ -63,6 +60,13 @@ def bare_autoencoder(network, values, size, d):
     return sum(F.mse_loss(network.decoders[m].forward(code), values[m]) for m in NAMES)
 
 
+BARE = {
+    "vae": bare_vae,
+    "joint vae": partial(bare_vae, subsets=((0, 1),)),
+    "autoencoder": bare_autoencoder,
+}
+
+
 def prepare(n, p, width, d, batch):
     """One epoch of each."""
     X = data(n, p)
@@ -75,6 +79,9 @@ def prepare(n, p, width, d, batch):
     }
     models = {
         "vae": MultimodalVAE(d, likelihoods=dict.fromkeys(NAMES, "bernoulli"), **recipes),
+        "joint vae": MultimodalVAE(
+            d, likelihoods=dict.fromkeys(NAMES, "bernoulli"), single=0.0, **recipes
+        ),
         "autoencoder": MultimodalAutoencoder(d, width=width, **recipes),
     }
     few = {m: v[: 2 * batch] for m, v in X.items()}
@@ -99,7 +106,7 @@ def prepare(n, p, width, d, batch):
             model=model,
             rows=rows,
             kinds=kinds,
-            loss_of=bare_vae if name == "vae" else bare_autoencoder,
+            loss_of=BARE[name],
         ):
             network = model._build(kinds).train()
             optimizer = optimizer_of(network, settings)
