@@ -135,18 +135,7 @@ class DeepMethod(Method):
         y: NDArray[Any] | None,
         validation: tuple[Modalities, NDArray[Any] | None] | None,
     ) -> None:
-        for label in ("encoders", "decoders"):
-            for name in getattr(self, label, None) or {}:
-                if name not in X.names:
-                    raise ParameterError(
-                        f"{label}: {name!r} is no modality; there are {list(X.names)}."
-                    )
-        if self.training.checkpoint is not None and self.random_state is None:
-            raise ParameterError("random_state: a fit with a checkpoint needs a seed, got None.")
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and self.random_state is None:
-            raise ParameterError(
-                "random_state: a fit on several processes needs a seed, got None."
-            )
+        self._check_fit(X)
         self.seed_ = check_random_state(self.random_state)
         if validation is None and self.training.validation_share > 0:
             X, y, validation = self._set_aside(X, y)
@@ -168,6 +157,21 @@ class DeepMethod(Method):
         )
         self.network_ = network.eval()
         self._after_training(X)
+
+    def _check_fit(self, X: Modalities) -> None:
+        """Refuse recipes for modalities that there are not, and what needs a seed without one."""
+        for label in ("encoders", "decoders"):
+            for name in getattr(self, label, None) or {}:
+                if name not in X.names:
+                    raise ParameterError(
+                        f"{label}: {name!r} is no modality; there are {list(X.names)}."
+                    )
+        if self.training.checkpoint is not None and self.random_state is None:
+            raise ParameterError("random_state: a fit with a checkpoint needs a seed, got None.")
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and self.random_state is None:
+            raise ParameterError(
+                "random_state: a fit on several processes needs a seed, got None."
+            )
 
     def _learn_input(self, X: Modalities, name: str) -> Any:
         """What turns a modality into tensors."""

@@ -63,8 +63,23 @@ class SupervisedMethod(DeepMethod):
         check_choice("task", self.task, ("auto", *TASKS))
 
     def _fit(self, X: Modalities, y: NDArray[Any] | None, validation: Any) -> None:
-        self.target_ = None if y is None else learn_target(y, self.task)
+        self.target_ = None if y is None else self._learn_target(X, y)
         super()._fit(X, y, validation)
+
+    def _learn_target(self, X: Modalities, y: NDArray[Any]) -> Target:
+        """What the labels of rows that have something ask for.
+
+        Classes that only other rows have are known all the same, as all that ``y`` names are.
+        """
+        there = np.any(list(X.present.values()), axis=0)
+        if there.all():
+            return learn_target(y, self.task)
+        named = learn_target(y, self.task)
+        try:
+            taught = learn_target(y[there], named.task)
+        except DataError as error:
+            raise DataError(f"{error} Rows that lack every modality do not count.") from error
+        return named if named.task == "classification" else taught
 
     def _targets(self, y: NDArray[Any] | None) -> NDArray[Any] | None:
         return None if y is None or self.target_ is None else self.target_.numbers(y)
