@@ -77,7 +77,8 @@ class DeepMethod(Method):
 
     def _rows(self, X: Modalities, y: NDArray[Any] | None, where: str) -> Rows:
         """The rows that the loss reads: all, unless a method can use only some."""
-        return Rows(X, self.inputs_, self._targets(y), content=self._needs_content)
+        numbers = self._targets(y, "validation y" if where == "validation" else "y")
+        return Rows(X, self.inputs_, numbers, content=self._needs_content)
 
     def _before_training(self, network: Any, rows: Rows) -> None:
         """Before the first step, with the rows that are learnt from."""
@@ -179,8 +180,8 @@ class DeepMethod(Method):
             X, name, (self.encoders or {}).get(name) or default_encoder(X.kind(name))
         )
 
-    def _targets(self, y: NDArray[Any] | None) -> NDArray[Any] | None:
-        """Labels as numbers, for methods that learn from them."""
+    def _targets(self, y: NDArray[Any] | None, name: str) -> NDArray[Any] | None:
+        """Labels as numbers, for methods that learn from them; ``name`` is for errors."""
         return None
 
     def _set_aside(

@@ -81,8 +81,8 @@ class SupervisedMethod(DeepMethod):
             raise DataError(f"{error} Rows that lack every modality do not count.") from error
         return named if named.task == "classification" else taught
 
-    def _targets(self, y: NDArray[Any] | None) -> NDArray[Any] | None:
-        return None if y is None or self.target_ is None else self.target_.numbers(y)
+    def _targets(self, y: NDArray[Any] | None, name: str) -> NDArray[Any] | None:
+        return None if y is None or self.target_ is None else self.target_.numbers(y, name)
 
     def _asked(self) -> Target:
         if self.target_ is None:

@@ -204,6 +204,8 @@ class LateFusion(SupervisedMethod, Fusion):
         self.seed_ = check_random_state(self.random_state)
         self.target_ = target = self._learn_target(X, y)
         numbers = target.numbers(y)
+        if validation is not None:  # while its rows are all there, and can be named
+            target.numbers(validation[1], "validation y")
         parts = {m: self._predictor(m, X, y, validation, self.seed_) for m in sorted(X.names)}
         self.inputs_ = {m: part.inputs_[m] for m, part in parts.items()}
         networks: dict[str, Any] = {m: part.network_ for m, part in parts.items()}
