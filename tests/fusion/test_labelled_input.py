@@ -68,6 +68,15 @@ def test_numbers_of_rows_with_nothing_teach_nothing(name):
     np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("make", [ConcatFusion, LateFusion])
+def test_validation_rows_of_which_none_has_anything_are_refused(make):
+    X, s = world(40)
+    y = (s[:, 0] > 0).astype(int)
+    empty = Modalities(X, present=dict.fromkeys("ab", np.zeros(40, bool)))
+    with pytest.raises(DataError, match="validation: none of 40 rows has a modality present"):
+        small(make).fit(X, y, validation=(empty, y))
+
+
 def test_labels_of_rows_with_nothing_are_no_second_class():
     X, _ = world(40)
     gone = np.arange(40) == 7

@@ -58,6 +58,16 @@ class SupervisedMethod(DeepMethod):
         share = chosen.sum() * (len(everywhere) / len(chosen)) / everywhere.sum()
         return self._loss_of_labels(outputs[chosen], batch.y[chosen]) * share
 
+    def _gate_validation(self, validation: Any) -> tuple[Modalities, NDArray[Any] | None] | None:
+        found = super()._gate_validation(validation)
+        # Their loss would be 0 in every epoch, and the first one the best.
+        if found is not None and not any(mask.any() for mask in found[0].present.values()):
+            raise DataError(
+                f"validation: none of {len(found[0])} rows has a modality present; there is no "
+                "loss to watch."
+            )
+        return found
+
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_choice("task", self.task, ("auto", *TASKS))
