@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -217,6 +217,7 @@ class SpectrogramInput:
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
     typical: int = 1
+    reads_files: ClassVar[bool] = True
 
     @classmethod
     def learn(
@@ -292,6 +293,12 @@ class SpectrogramInput:
         self, data: Any, present: NDArray[np.bool_]
     ) -> Iterator[list[tuple[int, NDArray[Any]]]]:
         """Present rows and their samples, some rows at a time."""
+        if isinstance(data, Sounds) and data._native not in (0, self.settings.rate):
+            raise DataError(
+                f"modality {self.name!r}: files of {data._native} samples per second; expected "
+                f"{self.settings.rate:g} as in training. Sounds(..., rate={self.settings.rate:g}) "
+                "resamples them."
+            )
         rows = np.flatnonzero(present)
         for part in row_chunks(len(rows), FILES if isinstance(data, Sounds) else ROWS):
             some = loaded(data[rows[part]]) if isinstance(data, Sounds) else None
