@@ -200,6 +200,9 @@ def test_modalities_too_rare_to_learn_from_or_to_watch_are_named(data):
     rare = Modalities(X, present={"b": np.arange(160) == 3})
     with pytest.raises(DataError, match="modality 'b' is present in 1 of 160 rows"):
         small().fit(rare, y)
+    few = Modalities(X, present={"b": np.arange(160) < 3})
+    with pytest.raises(DataError, match="modality 'b': training__validation_share sets 2 of 3"):
+        small(training=WATCHED).fit(few, y)
     blind = Modalities(X, present={"b": np.zeros(160, bool)})
     with pytest.raises(DataError, match="validation: modality 'b' is absent in all 160 rows"):
         small(training=Training(epochs=1, patience=1)).fit(X, y, validation=(blind, y))

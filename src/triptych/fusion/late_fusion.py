@@ -271,7 +271,10 @@ class LateFusion(SupervisedMethod, Fusion):
         return super()._rows(*rows_with_something(X, y), where)
 
     def _set_aside(self, X: Modalities, y: NDArray[Any] | None) -> Any:
-        return super()._set_aside(*rows_with_something(X, y))
+        try:
+            return super()._set_aside(*rows_with_something(X, y))
+        except DataError as error:
+            raise DataError(f"modality {X.names[0]!r}: {error}") from error
 
     def _weights(self, names: tuple[str, ...]) -> dict[str, float]:
         given = self.weights or {}
