@@ -97,6 +97,17 @@ def test_refuses_what_is_no_ratio(snr, error, words):
         add_noise(data(), snr)
 
 
+@pytest.mark.parametrize(("kind", "ratio"), [(np.float16, -100), (np.float64, -1e5)])
+def test_refuses_noise_that_no_number_holds(kind, ratio):
+    rows = np.arange(8, dtype=kind).reshape(4, 2)
+    there = Modalities({"x": rows}, present={"x": np.arange(4) > 1})
+    with pytest.raises(ParameterError, match=f"snr__x: noise of {ratio:g} dB in row 2 is beyond"):
+        add_noise(there, {"x": ratio})
+    sounds = {"x": [np.arange(9, dtype=kind)] * 2}
+    with pytest.raises(ParameterError, match=r"in row 0 is beyond what float\d\d can hold"):
+        add_noise(sounds, {"x": -1e5})
+
+
 def test_refuses_a_reference_that_does_not_fit():
     with pytest.raises(DataError, match="reference: modality 'x'"):
         add_noise({"x": np.ones((2, 2))}, {"x": 0}, reference={"y": np.ones((2, 2))})

@@ -49,11 +49,13 @@ def add_noise(
 
     Returns:
         The same modalities, rows and presence; noisy ones in floating point, not cut to the range
-        of pictures. Files are read.
+        of pictures. Files are read; a ``Spectrogram`` then has to be told the rate that sound
+        files say themselves.
 
     Raises:
         ModalityError: ``snr`` names no modality of ``X``, or a text.
-        ParameterError: A ratio is NaN, minus infinity or no number.
+        ParameterError: A ratio is NaN, minus infinity or no number, or its noise is too strong for
+            the data's type of numbers.
         ShapeError: Ratios are neither one number nor (n,).
 
     References:
@@ -75,9 +77,11 @@ def add_noise(
         strength = _strength(name, ratio, len(data))
         if np.isinf(strength).all():
             continue
-        made[name] = _noisy(
-            name, data, known, np.sqrt(10 ** (-strength / 10)), generator(seed, "noise", name)
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # said below
+            factor = 10 ** (-strength / 20)
+            found = _noisy(name, data, known, factor, generator(seed, "noise", name))
+        _check_finite(name, found, data.present[name], strength)
+        made[name] = found
     return Modalities(
         {name: made[name] if name in made else data[name] for name in data.names},
         present=data.present,
@@ -100,6 +104,19 @@ def _strength(name: str, ratio: Any, n: int) -> NDArray[np.float64]:
         got = values[wrong].reshape(-1)[0]
         raise ParameterError(f"snr__{name}: expected decibels, got {got}.")
     return np.broadcast_to(values, (n,))
+
+
+def _check_finite(
+    name: str, noisy: Any, present: NDArray[np.bool_], strength: NDArray[np.float64]
+) -> None:
+    if isinstance(noisy, np.ndarray) and np.isfinite(noisy).all():
+        return
+    for row in np.flatnonzero(present):
+        if not np.isfinite(noisy[row]).all():
+            raise ParameterError(
+                f"snr__{name}: noise of {strength[row]:g} dB in row {row} is beyond what "
+                f"{noisy[row].dtype} can hold."
+            )
 
 
 def _noisy(

@@ -77,6 +77,22 @@ def test_numbers_have_r2_and_no_standard_error():
     assert np.isnan(grid.standard_error).all()
 
 
+def test_several_numbers_a_row_have_the_mean_of_their_r2():
+    X, _ = data()
+    model = Sign(task="regression")
+    model.predict = lambda X: as_modalities(X)["a"] * [1, 0] + [0, 100]
+    y = X["a"] * [1, 1e-3] + [0, 100]  # the second is guessed by its mean, and tiny
+    grid = noise_grid(model, X, y, {"a": (math.inf,)})
+    # Its own mean differs from 100 by chance alone.
+    assert grid.value[0] == pytest.approx(0.5, abs=0.03)
+
+
+def test_refuses_labels_of_another_type():
+    X, y = data()
+    with pytest.raises(DataError, match="y: predictions are bool and labels <U3"):
+        noise_grid(Sign(), X, np.where(y, "yes", "no"), LEVELS)
+
+
 @pytest.mark.parametrize("levels", [{}, {"a": ()}])
 def test_refuses_no_levels(levels):
     with pytest.raises(ParameterError, match="levels: expected some for each modality"):

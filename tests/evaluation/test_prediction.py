@@ -8,7 +8,7 @@ from triptych import Training
 from triptych.comparison import compare
 from triptych.contracts.method import Capabilities
 from triptych.dataset import Dataset
-from triptych.errors import CapabilityError, DataError, ShapeError
+from triptych.errors import CapabilityError, DataError, ParameterError, ShapeError
 from triptych.evaluation import (
     calibration,
     columns,
@@ -86,6 +86,8 @@ def test_several_labels_are_judged_one_by_one():
         ([[np.nan, 0.5]], [0], [0, 1], DataError, "row 0"),
         ([[0.5, 0.5]], [0], [0, 1, 2], ShapeError, "do not fit"),
         ([[0.5, 0.5]], [0], None, ShapeError, "zeros and ones"),
+        ([[0.5, 0.5]], [[2, 0]], None, DataError, r"zeros and ones, got \[2, 0\] at row 0"),
+        ([[0.5, 0.5]], ["a"], [0, 1], DataError, "classes are int64 and labels <U1"),
         ([[0.5, 0.5]], [0, 1], [0, 1], ShapeError, "1 rows"),
     ],
 )
@@ -100,6 +102,17 @@ def test_probabilities_that_cannot_be_are_refused(p, y, classes, error, said):
 def test_the_area_is_the_mean_height():
     assert PredictionCurve((0.0, 1.0), (1.0, 0.5)).area == pytest.approx(0.75)
     assert PredictionCurve((0.0, 0.5, 2.0), (1.0, 0.0, 0.0)).area == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize("at", [(), (0.5,), (0.5, 0.2), (0.2, 0.2)])
+def test_what_makes_no_curve_is_refused(at):
+    X, y = signs(20)
+    with pytest.raises(ParameterError, match="shares: expected at least two, each above"):
+        prediction_by_absence(Sign(), X, y, shares=at)
+    with pytest.raises(ParameterError, match="levels: expected at least two, each above"):
+        prediction_by_noise(Sign(), X, y, levels=at)
+    with pytest.raises(ParameterError, match=r"levels: expected a number >= 0 and <= 1e\+06"):
+        prediction_by_noise(Sign(), X, y, levels=(0, np.inf))
 
 
 class Sign:
@@ -141,6 +154,11 @@ def test_scores_of_predictions():
     assert prediction_score(["a", "b"], ["a", "c"]) == 0.5
     assert prediction_score([[0, 1], [1, 1]], [[0, 1], [0, 1]]) == 0.5
     assert prediction_score([1.0, 2.0], [1.0, 3.0], 2.0) == 0.5
+    # Of several numbers a row: each against its own mean, and units do not matter.
+    truth, found = np.array([[1.0, 1e4], [3.0, 3e4]]), np.array([[1.0, 2e4], [3.0, 2e4]])
+    assert prediction_score(found, truth, truth.mean(axis=0)) == 0.5
+    with pytest.raises(DataError, match="predictions are int64 and labels <U1"):
+        prediction_score([0, 1], ["a", "b"])
     with pytest.raises(ShapeError, match=r"\(2,\), labels \(3,\)"):
         prediction_score([1, 2], [1, 2, 3])
 

@@ -273,6 +273,11 @@ def test_sounds_and_pictures_may_stay_in_their_files(tmp_path):
     filed = make(1, spectrogram=Spectrogram(window=0.032, hop=0.016, bands=8))
     there = filed.fit({"image": pictures, "sound": sounds}, y).transform(held)
     np.testing.assert_allclose(there, make(1).fit(held, y).transform(held), rtol=1e-3, atol=1e-5)
+    # At another rate the same samples are another sound.
+    fast = Sounds([f"{i}.wav" for i in range(12)], folder=tmp_path, rate=2000)
+    for asked in (filed.transform, lambda X: make(1).fit(held, y, validation=(X, y))):
+        with pytest.raises(DataError, match="'sound': files of 2000 samples per second; expected"):
+            asked({"image": pictures, "sound": fast})
 
 
 def test_learns_in_mixed_precision():

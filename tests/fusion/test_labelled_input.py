@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from triptych import Training
+from triptych import Modalities, Training
 from triptych.errors import DataError, ParameterError, ShapeError
 from triptych.fusion import (
     AttentionFusion,
@@ -48,12 +48,46 @@ def test_a_class_absent_in_training_is_named(name):
     y = (s[:, 0] > 0).astype(int)
     model = small(EVERY[name])
     strange = np.where(np.arange(60) == 7, 5, y)
-    with pytest.raises(DataError, match="row 7 has the class 5, which no training row has"):
-        model.fit(X, y, validation=(X, strange))
+    holed = Modalities(X, present={"a": np.arange(60) > 4})
+    with pytest.raises(DataError, match="validation y: row 7 has the class 5, which no training"):
+        model.fit(X, y, validation=(holed, strange))
     model.fit(X, y)
     # In a score it is an answer that cannot be right.
     right = (model.predict(X) == strange).mean()
     assert model.score(X, strange) == pytest.approx(right) and right < 1
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_numbers_of_rows_with_nothing_teach_nothing(name):
+    X, s = world(40)
+    gone = np.arange(40) % 8 == 3
+    holed = Modalities(X, present=dict.fromkeys("ab", ~gone))
+    y = s.sum(1) + 0.1 * np.arange(40)
+    wild = np.where(gone, 1e6, y)
+    one, two = (small(EVERY[name]).fit(holed, labels).predict(X) for labels in (y, wild))
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("make", [ConcatFusion, LateFusion])
+def test_validation_rows_of_which_none_has_anything_are_refused(make):
+    X, s = world(40)
+    y = (s[:, 0] > 0).astype(int)
+    empty = Modalities(X, present=dict.fromkeys("ab", np.zeros(40, bool)))
+    with pytest.raises(DataError, match="validation: none of 40 rows has a modality present"):
+        small(make).fit(X, y, validation=(empty, y))
+
+
+def test_labels_of_rows_with_nothing_are_no_second_class():
+    X, _ = world(40)
+    gone = np.arange(40) == 7
+    holed = Modalities(X, present=dict.fromkeys("ab", ~gone))
+    with pytest.raises(DataError, match=r"only 0\. Rows that lack every modality do not count"):
+        small(ConcatFusion).fit(holed, gone.astype(int))
+    with pytest.raises(DataError, match=r"in all 39 rows\. Rows that lack every modality"):
+        small(ConcatFusion).fit(holed, gone.astype(float))
+    # A class that no other row has is one that is never the answer.
+    third = np.where(gone, 2, np.arange(40) % 2)
+    assert small(ConcatFusion).fit(holed, third).classes_.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

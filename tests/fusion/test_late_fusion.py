@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from triptych import Modalities, Training, load
 from triptych.errors import DataError, ParameterError
-from triptych.fusion import LateFusion
+from triptych.fusion import ConcatFusion, LateFusion
 from triptych.fusion._stacking import folds_of_rows, learn_stacker
 from triptych.nn.recipes import MLP
 from triptych.nn.targets import learn_target
@@ -99,13 +99,115 @@ def test_numbers_are_averaged_or_weighted_by_precision(data):
     np.testing.assert_allclose(product.predict(X), product.target_.labels(expected), rtol=1e-5)
 
 
-def test_predictors_learn_alone(data):
-    """Unclipped, what one modality's predictor learns does not depend on what the other is."""
+# -- predictors apart ----------------------------------------------------------------------
+
+WATCHED = Training(
+    epochs=12,
+    batch_size=16,
+    learning_rate=5e-2,
+    gradient_clip=0.1,
+    patience=2,
+    validation_share=0.3,
+    device="cpu",
+)
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_a_predictor_is_the_one_of_a_fit_on_its_modality_alone(data, numbers):
+    """Clipped, stopped early and with dropout, bit by bit; the other modality may be anything."""
     X, y = data
-    other = {"a": X["a"], "b": X["b"][::-1]}
-    training = Training(epochs=3, batch_size=160, optimizer="sgd", gradient_clip=None)
-    one, two = (apart(small(training=training).fit(d, y), d)["a"] for d in (X, other))
-    np.testing.assert_allclose(one, two, atol=1e-6)
+    y = 5.0 * y if numbers else y
+    given = {"training": WATCHED, "dropout": 0.2}
+    both = small(**given).fit(X, y)
+    for m in "ab":
+        alone = small(**given, encoders={m: MLP(width=8, depth=1)}).fit({m: X[m]}, y)
+        np.testing.assert_array_equal(apart(both, X)[m], apart(alone, {m: X[m]})[m])
+        np.testing.assert_array_equal(both.predict({m: X[m]}), alone.predict({m: X[m]}))
+        for part in ("train", "valid"):
+            assert both.history_[part][m] == alone.history_[part]["loss"]
+        assert both.best_epochs_[m] == alone.history_.best_epoch
+    assert len(set(both.best_epochs_.values())) == 2  # each at its own best
+
+
+def test_a_predictor_learns_from_the_rows_that_have_its_modality(data):
+    X, y = data
+    X = holed(X)
+    both = small().fit(X, y)
+    for m in "ab":
+        rows = X.present[m]
+        dense = {m: X[m][rows]}
+        encoders = {m: MLP(width=8, depth=1)}
+        for alone in (
+            small(encoders=encoders).fit(dense, y[rows]),
+            small(encoders=encoders).fit(X.select(m), y),
+        ):
+            # Moments are sums of the same numbers, in pieces of other sizes.
+            np.testing.assert_allclose(
+                apart(both, dense)[m], apart(alone, dense)[m], rtol=1e-5, atol=1e-6
+            )
+
+
+def test_the_history_is_the_mean_of_predictors_that_stop_when_they_stop(data):
+    X, y = data
+    found = small(training=WATCHED).fit(X, y).history_
+    for part in ("train", "valid"):
+        a, b = found[part]["a"], found[part]["b"]
+        assert len(a) != len(b) and len(found[part]["loss"]) == max(len(a), len(b))
+        for at, mean in enumerate(found[part]["loss"]):
+            one, two = a[min(at, len(a) - 1)], b[min(at, len(b) - 1)]
+            assert mean == pytest.approx((one + two) / 2)
+
+
+def test_an_interrupted_fit_goes_on_with_the_predictor_it_was_at(data, tmp_path):
+    X, y = data
+    training = Training(
+        epochs=3, batch_size=40, device="cpu", checkpoint=str(tmp_path / "c"), checkpoint_every_s=0
+    )
+    plain = small(training=Training(epochs=3, batch_size=40, device="cpu")).fit(X, y)
+    seen = []
+
+    class Stopping(LateFusion):
+        def _terms(self, network, batch):
+            if network.training:
+                seen.append(batch.names)
+            if seen.count(("b",)) == 5:
+                raise KeyboardInterrupt
+            return super()._terms(network, batch)
+
+    given = {"encoders": {m: MLP(width=8, depth=1) for m in "ab"}, "width": 8, "random_state": 0}
+    with pytest.raises(KeyboardInterrupt):
+        Stopping(training=training, **given).fit(X, y)
+    assert seen.count(("a",)) == 12
+    seen[:] = [("b",)] * 10
+    with pytest.raises(ParameterError, match="belongs to another fit"):
+        Stopping("product", training=training, **given).fit(X, y)
+    again = Stopping(training=training, **given).fit(X, y)
+    assert seen[10:] == [("b",)] * 8  # four of its twelve steps were taken, and all of a's
+    np.testing.assert_array_equal(again.transform(X), plain.transform(X))
+    assert again.history_ == plain.history_
+
+
+def test_a_checkpoint_of_another_method_is_left_alone(data, tmp_path):
+    X, y = data
+    training = Training(epochs=1, device="cpu", checkpoint=str(tmp_path / "c"))
+    ConcatFusion(4, training=training, random_state=0).fit(X, y)
+    with pytest.raises(ParameterError, match="belongs to another fit"):
+        small(training=training).fit(X, y)
+
+
+def test_modalities_too_rare_to_learn_from_or_to_watch_are_named(data):
+    X, y = data
+    rare = Modalities(X, present={"b": np.arange(160) == 3})
+    with pytest.raises(DataError, match="modality 'b' is present in 1 of 160 rows"):
+        small().fit(rare, y)
+    few = Modalities(X, present={"b": np.arange(160) < 3})
+    with pytest.raises(DataError, match="modality 'b': training__validation_share sets 2 of 3"):
+        small(training=WATCHED).fit(few, y)
+    blind = Modalities(X, present={"b": np.zeros(160, bool)})
+    with pytest.raises(DataError, match="validation: modality 'b' is absent in all 160 rows"):
+        small(training=Training(epochs=1, patience=1)).fit(X, y, validation=(blind, y))
+    model = small(training=Training(epochs=2, device="cpu")).fit(X, y, validation=(blind, y))
+    assert set(model.history_["valid"]) == {"loss", "a"} and model.best_epochs_["b"] is None
 
 
 @pytest.mark.parametrize("combination", ["average", "product"])

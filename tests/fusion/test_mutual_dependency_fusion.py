@@ -15,7 +15,8 @@ from triptych.errors import (
     TrainingWarning,
 )
 from triptych.fusion import ConcatFusion, MutualDependencyFusion
-from triptych.fusion.mutual_dependency_fusion import FUSIONS, apart
+from triptych.fusion._dependency import apart
+from triptych.fusion.mutual_dependency_fusion import FUSIONS
 from triptych.nn.recipes import MLP
 from triptych.training.batches import Rows
 
@@ -172,6 +173,23 @@ def test_scores_tell_rows_whose_modalities_contradict_each_other(fitted):
     # The share of pairs in which the row that belongs together scores higher.
     assert (own[:, None] > other[None]).mean() > 0.85
     np.testing.assert_allclose(fitted.dependency_scores({m: v[:5] for m, v in X.items()}), own[:5])
+
+
+def test_many_rows_are_scored_in_pieces(fitted, monkeypatch):
+    X, _ = world(50, seed=4)
+    whole, bound = fitted.dependency_scores(X), fitted.dependency(X)
+    seen, read = [], fitted._read_by_critic
+
+    def reading(network, features):
+        seen.append(len(features["a"]))
+        return read(network, features)
+
+    monkeypatch.setattr(fitted, "_read_by_critic", reading)
+    monkeypatch.setattr("triptych.fusion.mutual_dependency_fusion.CODE_ROWS", 20)
+    # Other batches, and so other roundings of float32.
+    np.testing.assert_allclose(fitted.dependency_scores(X), whole, atol=1e-5)
+    assert fitted.dependency(X) == pytest.approx(bound, abs=1e-5)
+    assert seen == [20, 20, 10] * 3
 
 
 def test_scores_have_their_zero_where_modalities_are_strangers(fitted):
@@ -344,6 +362,7 @@ def test_a_calm_fit_has_no_divergence_to_report(fitted):
         ({"measure": "hsic"}, "measure: expected one of"),
         ({"divergence": "renyi"}, "divergence: expected one of"),
         ({"weight": -0.1}, "weight: expected a number >= 0"),
+        ({"weight": math.inf, "on_divergence": "continue"}, "weight: expected a number .* 1e.06"),
         ({"scored": "labels"}, "scored: expected one of"),
         ({"critic_steps": 0}, "critic_steps: expected a whole number"),
         ({"critic_width": 0}, "critic_width: expected a whole number"),

@@ -195,13 +195,31 @@ def test_gates_of_those_present_keep_the_sum_of_all():
     torch.testing.assert_close(alone, torch.tanh(tied.project["t"](h["t"])))
 
 
-def test_gates_that_are_shut_tight_stay_finite():
+def test_the_one_that_is_there_speaks_through_a_gate_shut_tight():
     pair = {"t": 3, "v": 2}
     module = GatedUnit(pair, 4, gate_input="raw", tied=True)
     torch.nn.init.constant_(module.gate.weight, -1e4)
     h = {m: torch.ones(2, w) for m, w in pair.items()}
-    code = module(h, there(pair, n=2, v=[0, 1]))
-    assert bool(torch.isfinite(code).all())
+    torch.testing.assert_close(
+        module(h, there(pair, n=2, v=[0, 1])), module.project["t"](h["t"]).tanh()
+    )
+
+
+def test_gates_shut_tight_stay_finite_beside_many_that_are_open():
+    widths = dict.fromkeys("abcdefgh", 2)
+    module = GatedUnit(widths, 4, gate_input="raw", tied=False)
+    torch.nn.init.constant_(module.gate.weight, 1e4)
+    with torch.no_grad():
+        module.gate.weight[:4] = -1e4
+    h = {m: torch.ones(3, 2) for m in widths}
+    mask = there(widths, n=3, **{m: [0, 1] for m in "bcdefgh"})
+    mask["a"][1] = False  # row 1 has nothing
+    gates = module.gates(h, mask)
+    # One for all eight that it speaks for, less its own.
+    torch.testing.assert_close(gates[0, 0], torch.full((4,), 7.0))
+    assert not bool(gates[:, 1].any()) and not bool(gates[1:, 0].any())
+    module(h, mask).sum().backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in module.parameters())
 
 
 def test_the_outer_product_has_every_product():

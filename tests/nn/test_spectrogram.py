@@ -220,6 +220,11 @@ def test_sounds_in_files_say_their_rate(tmp_path):
     torch.testing.assert_close(values, same.tensors(memory, present)[0], atol=1e-4, rtol=1e-4)
     with pytest.raises(ParameterError, match=r"files have 4000 .* declares a rate of 8000"):
         SpectrogramInput.learn("sound", sounds, present, Spectrogram(rate=8000))
+    faster = Sounds(["0.wav"], folder=tmp_path, rate=8000)
+    with pytest.raises(DataError, match=r"'sound': files of 8000 .* expected 4000 as in training"):
+        reader.tensors(faster, np.ones(1, bool))
+    slow = reader.tensors(Sounds(["0.wav"], folder=tmp_path, rate=4000), np.ones(1, bool))
+    torch.testing.assert_close(slow[0][0], values[0, : int(slow[1][0])])
 
 
 def test_thinned_steps_are_means_over_equal_stretches():

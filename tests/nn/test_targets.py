@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, r2_score
 
 from triptych.errors import DataError, ParameterError, ShapeError
 from triptych.nn.targets import learn_target
@@ -75,9 +76,25 @@ def test_sizes_whose_squares_leave_the_range():
         np.testing.assert_allclose(target.numbers(y * size), learn_target(y).numbers(y), atol=1e-6)
 
 
-def test_scores_are_those_of_scikit_learn():
-    from sklearn.metrics import accuracy_score, r2_score
+def test_numbers_too_far_to_compute_with_are_named():
+    target = learn_target(np.array([1.0, 3.0, 5.0]))
+    for far in (1e200, 1e17):  # neither of whose squares is a float32
+        with pytest.raises(DataError, match=r"validation y: row 1 has 1e\+\d+ in column 0"):
+            target.numbers(np.array([2.0, far]), "validation y")
+    # The square of this one is no float32 either, and in a score need not be one.
+    assert np.isfinite(target.score(np.array([0.0, 1e15]), np.array([0.0, 0.0])))
 
+
+def test_equal_labels_that_rounding_parts_have_no_score():
+    y = np.array([0.1, 0.7, 0.3])
+    same = np.full(10, 0.9)
+    scaled = (same - y.mean()) / y.std()
+    assert scaled.mean() != scaled[0]  # the mean of equal numbers is another
+    with pytest.raises(DataError, match="at least 2 rows whose labels differ"):
+        learn_target(y).score(same, y)
+
+
+def test_scores_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     y, found = rng.normal(size=(2, 50, 2)) * [1, 100]
     # numbers() gives float32

@@ -77,7 +77,8 @@ class DeepMethod(Method):
 
     def _rows(self, X: Modalities, y: NDArray[Any] | None, where: str) -> Rows:
         """The rows that the loss reads: all, unless a method can use only some."""
-        return Rows(X, self.inputs_, self._targets(y), content=self._needs_content)
+        numbers = self._targets(y, "validation y" if where == "validation" else "y")
+        return Rows(X, self.inputs_, numbers, content=self._needs_content)
 
     def _before_training(self, network: Any, rows: Rows) -> None:
         """Before the first step, with the rows that are learnt from."""
@@ -135,18 +136,7 @@ class DeepMethod(Method):
         y: NDArray[Any] | None,
         validation: tuple[Modalities, NDArray[Any] | None] | None,
     ) -> None:
-        for label in ("encoders", "decoders"):
-            for name in getattr(self, label, None) or {}:
-                if name not in X.names:
-                    raise ParameterError(
-                        f"{label}: {name!r} is no modality; there are {list(X.names)}."
-                    )
-        if self.training.checkpoint is not None and self.random_state is None:
-            raise ParameterError("random_state: a fit with a checkpoint needs a seed, got None.")
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and self.random_state is None:
-            raise ParameterError(
-                "random_state: a fit on several processes needs a seed, got None."
-            )
+        self._check_fit(X)
         self.seed_ = check_random_state(self.random_state)
         if validation is None and self.training.validation_share > 0:
             X, y, validation = self._set_aside(X, y)
@@ -169,14 +159,29 @@ class DeepMethod(Method):
         self.network_ = network.eval()
         self._after_training(X)
 
+    def _check_fit(self, X: Modalities) -> None:
+        """Refuse recipes for modalities that there are not, and what needs a seed without one."""
+        for label in ("encoders", "decoders"):
+            for name in getattr(self, label, None) or {}:
+                if name not in X.names:
+                    raise ParameterError(
+                        f"{label}: {name!r} is no modality; there are {list(X.names)}."
+                    )
+        if self.training.checkpoint is not None and self.random_state is None:
+            raise ParameterError("random_state: a fit with a checkpoint needs a seed, got None.")
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and self.random_state is None:
+            raise ParameterError(
+                "random_state: a fit on several processes needs a seed, got None."
+            )
+
     def _learn_input(self, X: Modalities, name: str) -> Any:
         """What turns a modality into tensors."""
         return learn_input(
             X, name, (self.encoders or {}).get(name) or default_encoder(X.kind(name))
         )
 
-    def _targets(self, y: NDArray[Any] | None) -> NDArray[Any] | None:
-        """Labels as numbers, for methods that learn from them."""
+    def _targets(self, y: NDArray[Any] | None, name: str) -> NDArray[Any] | None:
+        """Labels as numbers, for methods that learn from them; ``name`` is for errors."""
         return None
 
     def _set_aside(

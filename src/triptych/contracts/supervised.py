@@ -58,16 +58,41 @@ class SupervisedMethod(DeepMethod):
         share = chosen.sum() * (len(everywhere) / len(chosen)) / everywhere.sum()
         return self._loss_of_labels(outputs[chosen], batch.y[chosen]) * share
 
+    def _gate_validation(self, validation: Any) -> tuple[Modalities, NDArray[Any] | None] | None:
+        found = super()._gate_validation(validation)
+        # Their loss would be 0 in every epoch, and the first one the best.
+        if found is not None and not any(mask.any() for mask in found[0].present.values()):
+            raise DataError(
+                f"validation: none of {len(found[0])} rows has a modality present; there is no "
+                "loss to watch."
+            )
+        return found
+
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_choice("task", self.task, ("auto", *TASKS))
 
     def _fit(self, X: Modalities, y: NDArray[Any] | None, validation: Any) -> None:
-        self.target_ = None if y is None else learn_target(y, self.task)
+        self.target_ = None if y is None else self._learn_target(X, y)
         super()._fit(X, y, validation)
 
-    def _targets(self, y: NDArray[Any] | None) -> NDArray[Any] | None:
-        return None if y is None or self.target_ is None else self.target_.numbers(y)
+    def _learn_target(self, X: Modalities, y: NDArray[Any]) -> Target:
+        """What the labels of rows that have something ask for.
+
+        Classes that only other rows have are known all the same, as all that ``y`` names are.
+        """
+        there = np.any(list(X.present.values()), axis=0)
+        if there.all():
+            return learn_target(y, self.task)
+        named = learn_target(y, self.task)
+        try:
+            taught = learn_target(y[there], named.task)
+        except DataError as error:
+            raise DataError(f"{error} Rows that lack every modality do not count.") from error
+        return named if named.task == "classification" else taught
+
+    def _targets(self, y: NDArray[Any] | None, name: str) -> NDArray[Any] | None:
+        return None if y is None or self.target_ is None else self.target_.numbers(y, name)
 
     def _asked(self) -> Target:
         if self.target_ is None:

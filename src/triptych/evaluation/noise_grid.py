@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from triptych.arrays import as_labels
 from triptych.errors import CapabilityError, DataError, ParameterError
 from triptych.evaluation.codes import read_codes
-from triptych.evaluation.probes import MAX_ROWS, linear_reader, r2
+from triptych.evaluation.prediction import prediction_score
+from triptych.evaluation.probes import MAX_ROWS, linear_reader
 from triptych.modalities import Modalities, as_modalities
 from triptych.noise import add_noise
 
@@ -93,6 +94,7 @@ def noise_grid(
 
     Raises:
         CapabilityError: The method predicts no labels, and there is no ``train``.
+        DataError: Labels of another type than those that it predicts.
         ParameterError: No level, or none for a modality.
 
     References:
@@ -141,11 +143,8 @@ def _reader(
     numbers = target.task == "regression" if target is not None else asked.dtype.kind == "f"
 
     def predicted(X: Modalities) -> float:
-        found = np.asarray(model.predict(X))
-        if numbers:
-            return r2(asked, found, float(np.mean(asked)))
-        right = found == asked
-        return float((right.all(axis=1) if right.ndim == 2 else right).mean())
+        mean = asked.mean(axis=0) if numbers else None
+        return prediction_score(model.predict(X), asked, mean)
 
     return predicted, "R2" if numbers else "accuracy"
 

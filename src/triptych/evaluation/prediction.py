@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from triptych.arrays import as_labels, check_number
-from triptych.errors import CapabilityError, DataError, ShapeError
+from triptych.errors import CapabilityError, DataError, ParameterError, ShapeError
 from triptych.evaluation.probes import r2
 from triptych.evaluation.robustness import SHARES, drop_modalities
 from triptych.modalities import Modalities, as_modalities
@@ -74,7 +75,8 @@ def calibration(
 
     Raises:
         ShapeError: Shapes that do not fit each other.
-        DataError: Probabilities outside of [0, 1].
+        DataError: Probabilities outside of [0, 1], several labels that are not zeros and ones, or
+            strings beside numbers.
 
     References:
         Guo, Pleiss, Sun, Weinberger 2017, arXiv:1706.04599, eq. 5; Brier 1950.
@@ -90,6 +92,9 @@ def calibration(
     if classes is None:
         if truth.shape != p.shape:
             raise ShapeError(f"y: expected zeros and ones {p.shape}, got shape {truth.shape}.")
+        if not np.isin(truth, (0, 1)).all():
+            row = int(np.argwhere(~np.isin(truth, (0, 1)))[0][0])
+            raise DataError(f"y: expected zeros and ones, got {truth[row].tolist()} at row {row}.")
         sure, right = p.ravel(), truth.ravel().astype(np.float64)
         brier = float(((p - truth) ** 2).mean())
     else:
@@ -98,6 +103,7 @@ def calibration(
             raise ShapeError(
                 f"classes {known.shape} and y {truth.shape} do not fit probabilities {p.shape}."
             )
+        _check_like("classes", known, truth)
         was = truth[:, None] == known[None]  # (n, k)
         sure, right = p.max(1), was[np.arange(len(p)), p.argmax(1)].astype(np.float64)
         # A row of no known class: 1 for the class that has no column.
@@ -115,15 +121,29 @@ def prediction_score(
     Args:
         predicted: Shape (n,) or (n, k).
         y: What is true, the same shape.
-        mean: What one would say without looking, for numbers: the mean of training rows.
+        mean: What one would say without looking, for numbers: the mean of training rows, one or
+            (k,). R² of several numbers a row is the mean of theirs, whatever their units.
+
+    Raises:
+        ShapeError: Shapes differ.
+        DataError: Strings beside numbers, or numbers that all equal the mean.
     """
     found, truth = np.asarray(predicted), np.asarray(y)
     if found.shape != truth.shape:
         raise ShapeError(f"predictions have shape {found.shape}, labels {truth.shape}.")
+    _check_like("predictions", found, truth)
     if mean is not None:
-        return r2(truth, found, mean)
+        columns = (v.reshape(len(truth), -1).T for v in (truth, found))
+        each = np.broadcast_to(np.asarray(mean, dtype=np.float64), truth.shape[1:] or (1,))
+        return float(np.mean([r2(t, f, m) for t, f, m in zip(*columns, each, strict=True)]))
     right = found == truth
     return float(right.reshape(len(right), -1).all(1).mean())
+
+
+def _check_like(what: str, found: NDArray[Any], y: NDArray[Any]) -> None:
+    """Refuse strings beside numbers, of which none would ever be equal."""
+    if (found.dtype.kind in "US") != (y.dtype.kind in "US"):
+        raise DataError(f"y: {what} are {found.dtype} and labels {y.dtype}; expected one type.")
 
 
 def prediction_by_absence(
@@ -132,7 +152,7 @@ def prediction_by_absence(
     y: ArrayLike,
     *,
     shares: Sequence[float] = SHARES,
-    mean: float | None = None,
+    mean: float | NDArray[Any] | None = None,
     random_state: int | None = 0,
 ) -> PredictionCurve:
     """How predictions fare as modalities are taken away, by :func:`~.robustness.drop_modalities`.
@@ -147,10 +167,12 @@ def prediction_by_absence(
 
     Raises:
         CapabilityError: The method needs every modality.
+        ParameterError: Fewer than two shares, or shares that do not rise.
     """
     if not model.capabilities.missing_at_transform:
         raise CapabilityError(f"{type(model).__name__} needs every modality at transform.")
     data = as_modalities(X)
+    _check_rising("shares", shares)
     return _curve(model, y, shares, mean, lambda s: drop_modalities(data, s, random_state))
 
 
@@ -160,7 +182,7 @@ def prediction_by_noise(
     y: ArrayLike,
     *,
     levels: Sequence[float] = LEVELS,
-    mean: float | None = None,
+    mean: float | NDArray[Any] | None = None,
     random_state: int | None = 0,
 ) -> PredictionCurve:
     """How predictions fare under noise on all modalities but texts at once.
@@ -172,19 +194,21 @@ def prediction_by_noise(
         model: A fitted method that predicts.
         X: Test rows.
         y: Their labels.
-        levels: Spreads of the noise, rising from the first, >= 0, at least two.
+        levels: Spreads of the noise, rising from the first, 0 to 1e6, at least two.
         mean: As in :func:`prediction_score`.
         random_state: Seed of the noise.
 
     Raises:
         DataError: All modalities are texts.
+        ParameterError: Fewer than two levels, or levels that do not rise.
     """
     data = as_modalities(X)
     noisy = [name for name in data.names if data.kind(name).form != "text"]
     if not noisy:
         raise DataError("noise is for numbers; all modalities are texts.")
     for level in levels:
-        check_number("levels", level, low=0)
+        check_number("levels", level, low=0, high=1e6)
+    _check_rising("levels", levels)
 
     def change(level: float) -> Modalities:
         ratio = -20 * math.log10(level) if level > 0 else math.inf
@@ -193,11 +217,17 @@ def prediction_by_noise(
     return _curve(model, y, levels, mean, change)
 
 
+def _check_rising(name: str, at: Sequence[float]) -> None:
+    """Refuse what makes no curve, whose area would have no meaning."""
+    if len(at) < 2 or not all(a < b for a, b in pairwise(at)):
+        raise ParameterError(f"{name}: expected at least two, each above the last, got {at!r}.")
+
+
 def _curve(
     model: Any,
     y: ArrayLike,
     at: Sequence[float],
-    mean: float | None,
+    mean: float | NDArray[Any] | None,
     change: Callable[[float], Modalities],
 ) -> PredictionCurve:
     values = [prediction_score(model.predict(change(v)), y, mean) for v in at]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,10 @@ from triptych.fusion._stacking import Stacker, folds_of_rows, learn_stacker
 from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
 from triptych.nn.recipes import MLP
-from triptych.seeding import derive
-from triptych.training.batches import Batch
+from triptych.seeding import check_random_state, derive
+from triptych.training.batches import Batch, Rows
+from triptych.training.checkpoint import STATE
+from triptych.training.history import mean_history
 from triptych.training.settings import Training
 
 COMBINATIONS = ("average", "product", "stacking")
@@ -63,11 +66,9 @@ class LateFusion(SupervisedMethod, Fusion):
     no modality dropout: nothing leans on another modality. Of one modality this is a plain
     predictor, the yardstick of all fusions.
 
-    Predictors share no weights and see the same batches, and the loss is the mean of theirs. Two
-    things they have in common: ``training__gradient_clip`` bounds the gradient of all together,
-    so that a steep one slows the others' step, and ``keep_best`` and ``patience`` watch the mean.
-    Without these each learns as if the others were not there. With them, only a fit on one
-    modality is free of the others.
+    Predictors are learnt one after another, each from the rows that have its modality as if there
+    were no other: batches, the bound on gradients, patience and the best epoch are its own, and
+    with one ``random_state`` it equals the one of a fit on that modality alone.
 
     Args:
         combination: One of the three.
@@ -86,7 +87,10 @@ class LateFusion(SupervisedMethod, Fusion):
         stackers_: Linear models by set of modalities (names joined by ``:``), for stacking.
         variances_: By modality, the mean squared error (k,) of scaled numbers in rows that were
             not learnt from, for products of numbers.
-        history_: ``"loss"``, and that of each modality's predictor.
+        history_: By modality, the loss of its predictor; and ``"loss"``, their mean, in which
+            one that stopped earlier stays at its last.
+        best_epochs_: By modality, the epoch (from 0) whose weights were kept, or ``None`` for
+            the last.
 
     ``transform`` gives the joint scores (n, k), since there is no other joint code:
     log-probabilities of classes, log-odds of labels, or numbers at unit spread. ``score`` is the
@@ -99,6 +103,7 @@ class LateFusion(SupervisedMethod, Fusion):
 
     capabilities = replace(CAPABILITIES, min_modalities=1)
     stackers_: dict[str, Stacker]
+    best_epochs_: dict[str, int | None]
     variances_: dict[str, NDArray[np.float64]]
 
     def __init__(
@@ -188,10 +193,29 @@ class LateFusion(SupervisedMethod, Fusion):
                 f"combination: stacking takes at most {MOST_STACKED} modalities, since each set "
                 f"of them has a model of its own; got {len(X.names)}."
             )
-        super()._fit(X, y, validation)
+        self._check_fit(X)
+        folder = self.training.checkpoint
+        if folder is not None and (Path(folder) / STATE).exists():
+            raise ParameterError(
+                f"training__checkpoint: {folder} belongs to another fit. Choose another folder or "
+                "remove it."
+            )
+        assert y is not None
+        self.seed_ = check_random_state(self.random_state)
+        self.target_ = target = self._learn_target(X, y)
+        numbers = target.numbers(y)
+        if validation is not None:  # while its rows are all there, and can be named
+            target.numbers(validation[1], "validation y")
+        parts = {m: self._predictor(m, X, y, validation, self.seed_) for m in sorted(X.names)}
+        self.inputs_ = {m: part.inputs_[m] for m, part in parts.items()}
+        networks: dict[str, Any] = {m: part.network_ for m, part in parts.items()}
+        self.network_ = _Network(
+            Parts({m: network.encoders[m] for m, network in networks.items()}),
+            Parts({m: network.heads[m] for m, network in networks.items()}),
+        ).eval()
+        self.history_ = mean_history({m: part.history_ for m, part in parts.items()})
+        self.best_epochs_ = {m: part.history_.best_epoch for m, part in parts.items()}
         self.stackers_, self.variances_ = {}, {}
-        target, numbers = self._asked(), self._targets(y)
-        assert numbers is not None
         if self.combination == "stacking":
             self._stack(X, numbers, self._out_of_fold(X, y, numbers, validation))
         elif self.combination == "product" and target.task == "regression":
@@ -199,6 +223,58 @@ class LateFusion(SupervisedMethod, Fusion):
                 errors = (outputs - numbers)[X.present[m]].astype(np.float64)
                 # Of numbers at unit spread; a predictor without error would be all that counts.
                 self.variances_[m] = np.maximum((errors**2).mean(0), 1e-6)
+
+    def _predictor(
+        self,
+        name: str,
+        X: Modalities,
+        y: NDArray[Any],
+        validation: tuple[Modalities, NDArray[Any] | None] | None,
+        seed: int,
+        *,
+        checkpoint: bool = True,
+    ) -> LateFusion:
+        """The predictor of one modality, learnt as if there was no other."""
+        names, seen = sorted(X.names), int(X.present[name].sum())
+        if seen < 2:
+            raise DataError(
+                f"modality {name!r} is present in {seen} of {len(X)} rows; a predictor learns "
+                "from at least 2."
+            )
+        if validation is not None:
+            watched = validation[0].select(name)
+            seen_there = watched.present[name].any()
+            if not seen_there and self.training.patience is not None:
+                raise DataError(
+                    f"validation: modality {name!r} is absent in all {len(watched)} rows, so that "
+                    "training__patience has no loss to watch."
+                )
+            validation = (watched, validation[1]) if seen_there else None
+        folder = self.training.checkpoint if checkpoint else None
+        encoders = {m: recipe for m, recipe in (self.encoders or {}).items() if m == name}
+        part: LateFusion = clone(self).set_params(
+            encoders=encoders or None,
+            width=widths_by_name(self.width, tuple(names))[name],
+            weights=None,
+            random_state=seed,
+            training__checkpoint=folder and str(Path(folder) / str(names.index(name))),
+        )
+        # The target is that of all rows: this modality, or a fold, may lack a class.
+        part.names_in_, part.kinds_ = (name,), {name: X.kind(name)}
+        part.target_ = self._asked()
+        DeepMethod._fit(part, X.select(name), y, validation)
+        return part
+
+    # A predictor is shown the rows that have its modality, and no others.
+
+    def _rows(self, X: Modalities, y: NDArray[Any] | None, where: str) -> Rows:
+        return super()._rows(*rows_with_something(X, y), where)
+
+    def _set_aside(self, X: Modalities, y: NDArray[Any] | None) -> Any:
+        try:
+            return super()._set_aside(*rows_with_something(X, y))
+        except DataError as error:
+            raise DataError(f"modality {X.names[0]!r}: {error}") from error
 
     def _weights(self, names: tuple[str, ...]) -> dict[str, float]:
         given = self.weights or {}
@@ -223,14 +299,13 @@ class LateFusion(SupervisedMethod, Fusion):
                     )
             if not len(held):
                 continue
-            part: LateFusion = clone(self).set_params(
-                training__checkpoint=None, random_state=derive(self.seed_, "fold", k)
-            )
-            # The target is that of all rows: a fold may lack a class.
-            part.names_in_, part.kinds_, part.target_ = self.names_in_, self.kinds_, target
-            DeepMethod._fit(part, X[rest], y[rest], validation)
-            outputs = part._codes(X[held], lambda b, p=part: p._apart(p.network_, b))  # type: ignore[misc]
+            seed = derive(self.seed_, "fold", k)
             for m in X.names:
+                part = self._predictor(m, X[rest], y[rest], validation, seed, checkpoint=False)
+                outputs = part._codes(
+                    X[held].select(m),
+                    lambda b, part=part: part._apart(part.network_, b),  # type: ignore[misc]
+                )
                 found[m][held] = outputs[m]
         return found
 
@@ -311,6 +386,14 @@ class LateFusion(SupervisedMethod, Fusion):
 
     def _transform(self, X: Modalities) -> NDArray[np.float32]:
         return self._read(X)
+
+
+def rows_with_something(
+    X: Modalities, y: NDArray[Any] | None
+) -> tuple[Modalities, NDArray[Any] | None]:
+    """Rows that have a modality, and their labels."""
+    there = np.any(list(X.present.values()), axis=0)
+    return (X, y) if there.all() else (X[there], None if y is None else y[there])
 
 
 def averaged(logs: Tensor, share: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from triptych.arrays import check_choice, check_number
+from triptych.arrays import check_choice, check_number, row_chunks
+from triptych.contracts.deep import CODE_ROWS
 from triptych.contracts.method import Data
 from triptych.errors import (
     CapabilityError,
@@ -21,6 +22,7 @@ from triptych.errors import (
     TrainingError,
     TrainingWarning,
 )
+from triptych.fusion._dependency import CriticNetwork, apart, check_complete, fewest
 from triptych.fusion._labelled import FusionNetwork, LabelledFusion
 from triptych.fusion.attention_fusion import AttentionFusion
 from triptych.fusion.concat_fusion import ConcatFusion
@@ -60,30 +62,6 @@ SCORED = ("fused", "features")
 PENALTY = 10.0
 
 
-class _Network(FusionNetwork):
-    steps: Tensor
-    judged: Tensor
-    diverged: Tensor
-
-    def __init__(self, inner: FusionNetwork, critic: nn.Module) -> None:
-        super().__init__(inner.encoders, inner.fuse, inner.head)
-        self.critic = critic
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
-        self.register_buffer("judged", torch.zeros((), dtype=torch.long))
-        self.register_buffer("diverged", -torch.ones((), dtype=torch.long))
-
-    def _load_from_state_dict(self, *given: Any) -> None:
-        # An epoch from before, taken back as the best, does not undo that the critic was given up.
-        at = int(self.diverged)
-        super()._load_from_state_dict(*given)
-        self.diverged.fill_(max(at, int(self.diverged)))
-
-    def scores(self, inputs: Tensor) -> Tensor:
-        """What the critic says of its inputs (b, ...), (b,)."""
-        found: Tensor = self.critic(inputs)[:, 0]
-        return found
-
-
 class MutualDependencyFusion(LabelledFusion):
     r"""A fusion that also keeps in its code how the modalities of a row depend on one another.
 
@@ -115,7 +93,7 @@ class MutualDependencyFusion(LabelledFusion):
         measure: One of the three.
         divergence: For ``measure="f"``, one of those of
             :func:`~triptych.losses.divergence_bounds.f_divergence_lower_bound`.
-        weight: λ >= 0.
+        weight: λ, from 0 to 1e6.
         scored: What T reads: ``"fused"``, the code, as in the paper, or ``"features"``, all
             encoders' outputs side by side, so that the fusing module feels the task alone.
         critic_width: Units of T's two hidden layers.
@@ -202,7 +180,7 @@ class MutualDependencyFusion(LabelledFusion):
         check_choice("divergence", self.divergence, DIVERGENCES)
         check_choice("scored", self.scored, SCORED)
         check_choice("on_divergence", self.on_divergence, ("stop", "continue"))
-        check_number("weight", self.weight, low=0)
+        check_number("weight", self.weight, low=0, high=1e6)
         check_number("critic_width", self.critic_width, low=1, integer=True)
         check_number("critic_steps", self.critic_steps, low=1, integer=True)
         check_number("bound_limit", self.bound_limit, low=0, open_low=True)
@@ -240,13 +218,13 @@ class MutualDependencyFusion(LabelledFusion):
                     f"training__batch_size: {len(X.names)} modalities must all come from "
                     f"different rows; expected at least {least}, got {self.training.batch_size}."
                 )
-            _check_complete(X, "there are")
+            check_complete(X, "there are")
         super()._fit(X, y, validation)
 
     def _set_aside(self, X: Modalities, y: NDArray[Any] | None) -> Any:
         found = super()._set_aside(X, y)
         if self.weight:
-            _check_complete(found[0], "without those set aside for validation there are")
+            check_complete(found[0], "without those set aside for validation there are")
         return found
 
     # -- networks --------------------------------------------------------------------------
@@ -261,7 +239,7 @@ class MutualDependencyFusion(LabelledFusion):
         if self.scored == "features":
             n_in = sum(inner._widths(tuple(sorted(kinds))).values())
         critic = self._seeded("critic", lambda: dense(n_in, 1, width=self.critic_width, depth=2))
-        return _Network(network, critic)
+        return CriticNetwork(network, critic)
 
     def _features(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         return self._fusing._features(network, batch)
@@ -409,10 +387,15 @@ class MutualDependencyFusion(LabelledFusion):
             places = apart(len(X), len(features), generator(self.seed_, "unrelated"))
             features = {m: features[m][places[k]] for k, m in enumerate(sorted(features))}
         network: Any = self.network_
+        found = []
         with torch.no_grad():
-            there = {m: torch.from_numpy(h).to(self._device()) for m, h in features.items()}
-            found = network.scores(self._read_by_critic(network, there))
-        return np.asarray(found.double().cpu().numpy())
+            # Some rows at a time: a code may be made of very many products.
+            for part in row_chunks(len(X), CODE_ROWS):
+                some = {
+                    m: torch.from_numpy(h[part]).to(self._device()) for m, h in features.items()
+                }
+                found.append(network.scores(self._read_by_critic(network, some)).double().cpu())
+        return np.asarray(torch.cat(found).numpy())
 
     def dependency_scores(self, X: Data) -> NDArray[np.float64]:
         """How well the modalities of each row go together, by the critic.
@@ -463,35 +446,3 @@ class MutualDependencyFusion(LabelledFusion):
                 f"{fewest(data.names)} rows with all modalities to learn it from."
             )
         return data
-
-
-def fewest(names: Sequence[str]) -> int:
-    """Rows with all of these modalities that it takes for all to come from different ones."""
-    return max(2, len(names))
-
-
-def _check_complete(X: Modalities, where: str) -> None:
-    """Refuse training rows of which too few have all modalities."""
-    n = int(np.all(list(X.present.values()), axis=0).sum())
-    if n < fewest(X.names):
-        raise DataError(
-            f"the dependency of {len(X.names)} modalities is learnt from rows that have them all, "
-            f"at least {fewest(X.names)}; {where} {n} among {len(X)} rows. Take weight=0, or the "
-            "fusion itself."
-        )
-
-
-def apart(n: int, m: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Rows from which each of m modalities is taken, (m, n): in no place two from the same row.
-
-    Args:
-        n: Rows, n >= m.
-        m: Modalities.
-        rng: Source of the order and of the shifts.
-    """
-    order = rng.permutation(n)
-    shifts = rng.permutation(n)[:m]
-    found = np.empty((m, n), dtype=np.intp)
-    for k, shift in enumerate(shifts):
-        found[k, order] = np.roll(order, shift)
-    return found

@@ -154,15 +154,19 @@ class GatedUnit(nn.Module):
         logits = self.gate(heard)
         if self.tied:
             # 1 - sigmoid(a) is sigmoid(-a), without cancellation.
-            gates = torch.stack([torch.sigmoid(logits), torch.sigmoid(-logits)])
+            each = torch.stack([logits, -logits])
         else:
-            gates = torch.sigmoid(torch.stack(logits.chunk(len(self.names), dim=1)))
+            each = torch.stack(logits.chunk(len(self.names), dim=1))
+        gates = torch.sigmoid(each)
         there = torch.stack([present[m] for m in self.names])[:, :, None]  # (m, b, 1)
         if bool(there.all()):
             return gates
-        kept = torch.where(there, gates, torch.zeros_like(gates))
-        tiny = torch.finfo(gates.dtype).tiny
-        return kept * (gates.sum(0) / kept.sum(0).clamp_min(tiny))
+        # Shares of those present as a softmax of logarithms: gates shut so tight that they are 0
+        # have shares still.
+        logs = F.logsigmoid(each).masked_fill(~there, -math.inf)
+        some = there.any(dim=0)  # a row of nothing but -inf would be NaN, in the gradient too
+        shares = torch.where(some, logs, torch.zeros_like(logs)).softmax(0)
+        return torch.where(there, shares * gates.sum(0), torch.zeros_like(gates))
 
 
 class OuterProduct(nn.Module):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from triptych.arrays import check_number, row_chunks
-from triptych.errors import DataError, DegenerateDataWarning, ParameterError, ShapeError
+from triptych.errors import DataError, ParameterError, ShapeError
 from triptych.media import Sounds, loaded
 from triptych.nn.inputs import FILES
+from triptych.nn.recordings import Flaws, Loudness
 from triptych.values import register
 
 # Of recordings in memory whose rate nobody says.
@@ -28,8 +28,6 @@ ROWS = 4096
 SAMPLES = 1 << 21
 # Largest sample in units of the training recordings' loudness: its power is a finite float32.
 LOUDEST = 1e9
-# Clipped: so many samples in a row at the largest or smallest value, and this share of them all.
-CLIPPED_RUN, CLIPPED_SHARE = 3, 0.01
 
 
 @register
@@ -219,6 +217,7 @@ class SpectrogramInput:
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
     typical: int = 1
+    reads_files: ClassVar[bool] = True
 
     @classmethod
     def learn(
@@ -250,7 +249,8 @@ class SpectrogramInput:
         settings = settings.at(known or RATE)
         bands = settings.bands
         draft = cls(name, settings, 1.0, np.zeros(bands, np.float32), np.ones(bands, np.float32))
-        flaws, loudness, lengths = _Flaws(name, settings), _Loudness(), list[int]()
+        flaws = Flaws(name, settings.samples[0], settings.rate or RATE)
+        loudness, lengths = Loudness(), list[int]()
         for chunk in draft._recordings(data, present):
             for row, wave in chunk:
                 flaws.look(row, wave)
@@ -293,6 +293,12 @@ class SpectrogramInput:
         self, data: Any, present: NDArray[np.bool_]
     ) -> Iterator[list[tuple[int, NDArray[Any]]]]:
         """Present rows and their samples, some rows at a time."""
+        if isinstance(data, Sounds) and data._native not in (0, self.settings.rate):
+            raise DataError(
+                f"modality {self.name!r}: files of {data._native} samples per second; expected "
+                f"{self.settings.rate:g} as in training. Sounds(..., rate={self.settings.rate:g}) "
+                "resamples them."
+            )
         rows = np.flatnonzero(present)
         for part in row_chunks(len(rows), FILES if isinstance(data, Sounds) else ROWS):
             some = loaded(data[rows[part]]) if isinstance(data, Sounds) else None
@@ -349,76 +355,3 @@ def padded(rows: Mapping[int, NDArray[np.float32]], n: int, width: int) -> tuple
     for row, found in rows.items():
         out[row, : len(found)], lengths[row] = found, len(found)
     return torch.from_numpy(out), lengths
-
-
-class _Loudness:
-    """Root mean square of recordings of any size: squares are those of samples scaled by 2^k."""
-
-    def __init__(self) -> None:
-        self.power, self.exponent = 0.0, -1074  # of the smallest float64
-
-    def hear(self, wave: NDArray[Any]) -> None:
-        """Add one recording."""
-        samples = np.asarray(wave, np.float64)
-        largest, exponent = math.frexp(float(np.abs(samples).max()))
-        if largest and exponent > self.exponent:
-            self.power = math.ldexp(self.power, 2 * (self.exponent - exponent))
-            self.exponent = exponent
-        self.power += float(np.square(np.ldexp(samples, -self.exponent)).sum())
-
-    def mean(self, n: int) -> float:
-        """Over ``n`` samples."""
-        return math.ldexp(math.sqrt(self.power / n), self.exponent)
-
-
-class _Flaws:
-    """What is wrong with recordings, said once for all of them."""
-
-    def __init__(self, name: str, settings: Spectrogram) -> None:
-        self.name, self.settings, self.seen = name, settings, 0
-        self.silent: list[int] = []
-        self.clipped: list[int] = []
-        self.short: list[int] = []
-
-    def look(self, row: int, wave: NDArray[Any]) -> None:
-        """Note what is wrong with one recording."""
-        self.seen += 1
-        if len(wave) < self.settings.samples[0]:
-            self.short.append(row)
-        low, high = wave.min(), wave.max()
-        if low == high:
-            self.silent.append(row)
-        elif _held(wave, high) + _held(wave, low) >= CLIPPED_SHARE * len(wave):
-            self.clipped.append(row)
-
-    def warn(self) -> None:
-        """One warning for each flaw."""
-        rate = self.settings.rate or RATE
-        if self.silent:
-            self._say(self.silent, "silent throughout")
-        if self.clipped:
-            self._say(self.clipped, "cut off at the largest value (clipped)")
-        if 2 * len(self.short) > self.seen:
-            window = self.settings.samples[0]
-            self._say(
-                self.short,
-                f"shorter than one window of {window} samples at {rate:g} samples per second; is "
-                "the rate right?",
-            )
-
-    def _say(self, rows: list[int], what: str) -> None:
-        count = f"{len(rows)} of {self.seen} recordings are {what}"
-        warnings.warn(
-            f"modality {self.name!r}: {count.rstrip('.')} (the first is row {rows[0]}).",
-            DegenerateDataWarning,
-            stacklevel=2,
-        )
-
-
-def _held(wave: NDArray[Any], value: Any) -> int:
-    """Samples in runs of at least ``CLIPPED_RUN`` that equal ``value``."""
-    at = np.flatnonzero(wave == value)
-    if len(at) < CLIPPED_RUN:
-        return 0
-    runs = np.split(at, np.flatnonzero(np.diff(at) > 1) + 1)
-    return sum(len(run) for run in runs if len(run) >= CLIPPED_RUN)

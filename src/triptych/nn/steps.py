@@ -55,6 +55,11 @@ class StepsInput:
         """Features of a frame."""
         return len(self.frames.mean)
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether sounds are wanted as files."""
+        return isinstance(self.frames, SpectrogramInput)
+
     def tensors(self, data: Any, present: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
         """Frames (n, t, p), zero beyond the true ones, and how many are true (n,)."""
         if self.most is None:

@@ -15,6 +15,8 @@ from triptych.errors import DataError, ParameterError, ShapeError
 from triptych.values import register
 
 TASKS = ("classification", "multilabel", "regression")
+# Largest number in spreads of the training's: the sum of many squares is a finite float32.
+FARTHEST = 1e15
 
 
 @register
@@ -47,7 +49,8 @@ class Target:
         """Labels as numbers: class indices (n,), zeros and ones (n, k), or scaled numbers (n, k).
 
         Raises:
-            DataError: A class that no training row has, or no number where one is needed.
+            DataError: A class that no training row has, no number where one is needed, or one too
+                far from those of training to compute with.
         """
         if self.task == "classification":
             at = self.positions(y)
@@ -58,13 +61,30 @@ class Target:
                     "has."
                 )
             return at
+        self._check_form(y, name)
+        if self.task == "multilabel":
+            return _binary(y, name).astype(np.float32)
+        return self._scaled(y, name).astype(np.float32)
+
+    def _check_form(self, y: NDArray[Any], name: str) -> None:
         if (y.ndim == 1) != self.flat or (y.ndim == 2 and y.shape[1] != self.width):
             form = "(n,)" if self.flat else f"(n, {self.width})"
             raise ShapeError(f"{name}: expected shape {form} as in training, got {y.shape}.")
-        if self.task == "multilabel":
-            return _binary(y, name).astype(np.float32)
+
+    def _scaled(self, y: NDArray[Any], name: str) -> NDArray[np.float64]:
+        """Numbers (n, k) in spreads of the training's from its mean."""
         values = _numeric(y, name).reshape(len(y), -1)
-        return ((values - self.mean) / self.scale).astype(np.float32)
+        with np.errstate(over="ignore"):  # said below
+            scaled = (values - self.mean) / self.scale
+        far = np.argwhere(~(np.abs(scaled) < FARTHEST))
+        if len(far):
+            row, column = far[0]
+            raise DataError(
+                f"{name}: row {row} has {values[row, column]:.3g} in column {column}, more than "
+                f"{FARTHEST:.0e} standard deviations from the mean of training, too far to "
+                "compute with."
+            )
+        return np.asarray(scaled)
 
     def positions(self, y: NDArray[Any]) -> NDArray[np.int64]:
         """Where each label stands among the classes, (n,); -1 if it is none of them."""
@@ -91,12 +111,13 @@ class Target:
         """
         if self.task == "classification":
             return float(np.mean(self.positions(y) == self.positions(found)))
-        truth = self.numbers(y)
+        self._check_form(y, "y")
         if self.task == "multilabel":
-            return float((truth == found).all(axis=1).mean())
-        guess = self.numbers(found)
+            return float((_binary(y, "y") == found).all(axis=1).mean())
+        truth, guess = self._scaled(y, "y"), self._scaled(found, "predictions")
         around = np.square(truth - truth.mean(axis=0)).sum(axis=0)
-        if not (around > 0).all():
+        # Of equal numbers the mean is theirs but for rounding.
+        if not (around > 1e-24 * np.square(truth).sum(axis=0)).all():
             raise DataError("score: R² needs at least 2 rows whose labels differ.")
         return float(np.mean(1 - np.square(truth - guess).sum(axis=0) / around))
 

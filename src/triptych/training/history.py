@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from triptych.errors import ParameterError
 from triptych.values import register
 
@@ -43,6 +45,22 @@ class History:
             return {k: [*old.get(k, []), float(v)] for k, v in new.items()}
 
         return History(longer(self.train, train), longer(self.valid, valid), best)
+
+
+def mean_history(each: Mapping[str, History]) -> History:
+    """One history of fits that may have ended at different epochs.
+
+    Args:
+        each: By name, a history with a term of that name.
+    """
+    parts = []
+    for part in ("train", "valid"):
+        terms = {m: history[part][m] for m, history in each.items() if m in history[part]}
+        longest = max((len(values) for values in terms.values()), default=0)
+        level = [v + [v[-1]] * (longest - len(v)) for v in terms.values()]
+        parts.append({"loss": np.mean(level, axis=0).tolist(), **terms} if terms else {})
+    best = {history.best_epoch for history in each.values()}
+    return History(parts[0], parts[1], best.pop() if len(best) == 1 else None)
 
 
 class Means:
