@@ -158,6 +158,23 @@ def test_fit_then_embed(tmp_path, data, model):
     assert codes["id"][0] == "row70" and codes["label:colour"].shape == (20,)
 
 
+def test_embed_says_which_modalities_the_model_does_not_share_with_the_data(tmp_path, data, model):
+    raw = dict(np.load(data))
+    more = tmp_path / "more.npz"
+    np.savez(more, **{k: v for k, v in raw.items() if k != "text"}, extra=np.ones((90, 2)))
+    _, err = run("embed", model, more, "--output", tmp_path / "c.npz")
+    assert "'extra' is left aside" in err and "'text' is absent from all rows" in err
+    _, err = run("embed", model, data, "--output", tmp_path / "d.npz")
+    assert "note:" not in err
+
+
+def test_fit_says_which_method_it_replaces(tmp_path, data, model):
+    again = ("fit", data, "--method", "CCA", "--output", model)
+    assert "note:" not in run(*again)[1]
+    _, err = run("fit", data, "--method", "GCCA", "--output", model)
+    assert f"{model} holds a fitted CCA, which GCCA replaces" in err
+
+
 def test_fit_learns_from_training_rows(tmp_path, data, model):
     raw = np.load(data)
     X = {"image": raw["image"][:60], "text": [str(t) for t in raw["text"][:60]]}

@@ -75,6 +75,7 @@ def fit(
     dataset = read_data(data, modality, label, faces)
     model: Any = catalog.find(method)()
     check_place(output, MANIFEST)  # before hours of training, not after
+    _say_what_is_replaced(output, type(model).__name__)
     resumable = "training" in model_names(model)
     checkpoint = output.parent / f".{output.name}.checkpoint"
     if "random_state" in model_names(model):
@@ -303,14 +304,36 @@ def _rows(dataset: Dataset, split: str | None) -> tuple[Dataset, Any]:
     return dataset.part("train", split), valid if len(valid) else None
 
 
+def _say_what_is_replaced(folder: Path, name: str) -> None:
+    """A note where a model of another method stands in the place of the new one."""
+    from triptych.contracts.persistence import read_manifest
+    from triptych.errors import PersistenceError
+
+    try:
+        before = str(read_manifest(folder)["class"]).rpartition(".")[2]
+    except (KeyError, PersistenceError):
+        return  # none there, or one that nobody can read
+    if before != name:
+        typer.echo(f"note: {folder} holds a fitted {before}, which {name} replaces.", err=True)
+
+
 def _known(dataset: Dataset, method: Any) -> Any:
-    """The modalities that the model knows; others in the data are left aside."""
+    """The modalities that the model knows; a note names others, and those that are not there."""
     names = [name for name in dataset.X.names if name in method.names_in_]
     if not names:
         raise ModalityError(
             f"the model was fitted on {list(method.names_in_)}; the data have "
             f"{list(dataset.X.names)}."
         )
+    for what, some in (
+        ("left aside, since the model was not fitted on it", set(dataset.X.names) - {*names}),
+        (
+            "absent from all rows, though the model was fitted on it",
+            {*method.names_in_} - {*names},
+        ),
+    ):
+        for name in sorted(some):
+            typer.echo(f"note: {name!r} is {what}.", err=True)
     return dataset.X.select(*names)
 
 
