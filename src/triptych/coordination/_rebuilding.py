@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from triptych.arrays import check_number
 from triptych.contracts.decoding import DecodingMethod
 from triptych.losses.gather import gather
+from triptych.losses.tiled import check_codes
 from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
 from triptych.training.batches import Batch
@@ -96,6 +97,8 @@ class RebuildingCodes(DecodingMethod):
         self, network: Any, codes: Mapping[str, Tensor], batch: Batch
     ) -> dict[str, Tensor]:
         whole = {m: gather(z) for m, z in codes.items()}
+        for m, z in whole.items():
+            check_codes(m, z)
         present = {m: gather(mask) for m, mask in batch.present.items()}
         value = self._agreement(network, whole, present)
         return {"loss": value, "agreement": value}

@@ -21,6 +21,7 @@ from triptych.coordination._partners import check_partners, check_scored, watcha
 from triptych.errors import DataError, ModalityError, ParameterError
 from triptych.losses.agreement import partner_cross_entropy
 from triptych.losses.gather import gather
+from triptych.losses.tiled import check_codes
 from triptych.modalities import Kind, Modalities, as_modalities
 from triptych.nn.gates import AttentionGate, ElementwiseGate
 from triptych.nn.parts import Parts
@@ -186,6 +187,8 @@ class GatedCoordination(DeepMethod, Coordination):
         self, network: Any, features: Mapping[str, Tensor], batch: Batch
     ) -> dict[str, Tensor]:
         whole = {m: gather(h) for m, h in features.items()}
+        for m, h in whole.items():
+            check_codes(m, h)
         present = {m: gather(mask) for m, mask in batch.present.items()}
         content = {m: gather(ids) for m, ids in batch.content.items()}
         scale = network.log_scale.exp()

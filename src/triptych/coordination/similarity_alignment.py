@@ -26,6 +26,7 @@ from triptych.losses.agreement import (
 )
 from triptych.losses.contrastive import info_nce
 from triptych.losses.gather import gather
+from triptych.losses.tiled import check_codes
 from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
 from triptych.similarity import KERNELS, Kernel
@@ -248,6 +249,8 @@ class SimilarityAlignment(PairLoss):
         self, network: Any, codes: Mapping[str, Tensor], batch: Batch
     ) -> dict[str, Tensor]:
         whole = {m: gather(z).float() for m, z in codes.items()}
+        for m, z in whole.items():
+            check_codes(m, z)
         present = {m: gather(mask) for m, mask in batch.present.items()}
         content = {m: gather(ids) for m, ids in batch.content.items()}
         t = self._tied
