@@ -11,6 +11,7 @@ from triptych import Modalities, Training, load
 from triptych.coordination import CLIP, SimilarityAlignment
 from triptych.coordination.similarity_alignment import effective_rank
 from triptych.errors import DataError, ModalityError, ParameterError
+from triptych.losses import partner_softmax
 from triptych.nn.recipes import MLP
 from triptych.similarity import Kernel, pairwise
 from triptych.training.batches import Rows
@@ -166,6 +167,23 @@ def test_with_negatives_the_loss_is_the_softmax_of_the_similarity(similarity):
     assert found["loss"] == pytest.approx(-(np.mean(rows) + np.mean(cols)) / 2, rel=1e-3)
     bound = found["a~b:information_lower_bound"]
     assert bound == pytest.approx(math.log(30) - found["loss"], rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES, ids=name_of)
+def test_with_negatives_large_batches_are_worked_on_in_tiles(similarity, monkeypatch):
+    X = views(30)
+    model = make(similarity, training=SHORT, guard="negatives").fit(X)
+    whole, sizes = terms_of(model, X)["loss"], []
+    logits = partner_softmax.similarity_logits
+
+    def watched(kernel, a, b):
+        sizes.extend([len(a), len(b)])
+        return logits(kernel, a, b)
+
+    monkeypatch.setattr(partner_softmax, "side", lambda device: 8)
+    monkeypatch.setattr(partner_softmax, "similarity_logits", watched)
+    assert terms_of(model, X)["loss"] == pytest.approx(whole, rel=1e-5)
+    assert max(sizes, default=0) <= 8
 
 
 def test_cosine_with_negatives_is_clip():

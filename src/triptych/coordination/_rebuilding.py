@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from triptych.arrays import check_number
 from triptych.contracts.decoding import DecodingMethod
+from triptych.coordination._partners import check_together
 from triptych.losses.gather import gather
 from triptych.losses.tiled import check_codes
 from triptych.modalities import Kind, Modalities
@@ -63,6 +64,10 @@ class RebuildingCodes(DecodingMethod):
             check_number(
                 "reconstruction_batch_size", self.reconstruction_batch_size, low=2, integer=True
             )
+
+    def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
+        check_together(type(self).__name__, X, list(combinations(X.names, 2)))
+        super()._fit(X, y, validation)
 
     def _build(self, kinds: Mapping[str, Kind]) -> nn.Module:
         return CodedNetwork(

@@ -20,6 +20,7 @@ from triptych.contracts.method import Capabilities, Coordination, Data
 from triptych.coordination._partners import check_partners, check_scored, watchable
 from triptych.errors import DataError, ModalityError, ParameterError
 from triptych.losses.agreement import partner_cross_entropy
+from triptych.losses.contrastive import info_nce
 from triptych.losses.gather import gather
 from triptych.losses.tiled import check_codes
 from triptych.modalities import Kind, Modalities, as_modalities
@@ -206,6 +207,15 @@ class GatedCoordination(DeepMethod, Coordination):
                         # Nothing to tell apart; the sum keeps every parameter in the graph.
                         terms[name] = (ha.sum() + hb.sum() + scale) * 0.0
                         continue
+                    if not heard:  # codes that stand alone need no matrix of pairs
+                        terms[name] = info_nce(
+                            _deaf_codes(network, a, ha),
+                            _deaf_codes(network, b, hb),
+                            temperature=1 / scale,
+                            ids_a=ids[0],
+                            ids_b=ids[1],
+                        )
+                        continue
                     cosines = _pair_cosines(network, a, b, ha, hb, heard)
                     terms[name] = partner_cross_entropy(
                         cosines * scale, ids_a=ids[0], ids_b=ids[1]
@@ -315,13 +325,18 @@ class GatedCoordination(DeepMethod, Coordination):
         return best, np.take_along_axis(cosines, best, axis=1)
 
 
+def _deaf_codes(network: Any, name: str, h: Tensor) -> Tensor:
+    """Codes (n, d) of unit length whose gates hear nothing, of features (n, width)."""
+    gate = network.gates[name]
+    return F.normalize(gate(gate.pieces(h), None), dim=1)
+
+
 def _pair_cosines(network: Any, a: str, b: str, ha: Tensor, hb: Tensor, heard: bool) -> Tensor:
     """Cosines (q, n) of gated codes of rows of a (q, width) with rows of b (n, width)."""
+    if not heard:
+        return _deaf_codes(network, a, ha) @ _deaf_codes(network, b, hb).T
     gate_a, gate_b = network.gates[a], network.gates[b]
     pieces_a, pieces_b = gate_a.pieces(ha), gate_b.pieces(hb)
-    if not heard:
-        za = F.normalize(gate_a(pieces_a, None), dim=1)
-        return za @ F.normalize(gate_b(pieces_b, None), dim=1).T
     to_a, to_b = network.voices[f"{b}:{a}"](hb), network.voices[f"{a}:{b}"](ha)
 
     def tile(rows: slice) -> Tensor:

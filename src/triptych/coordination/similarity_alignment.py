@@ -20,12 +20,12 @@ from triptych.losses import similarity
 from triptych.losses.agreement import (
     POSITIVE,
     disagreement,
-    partner_cross_entropy,
     similarity_logits,
     whiteness,
 )
 from triptych.losses.contrastive import info_nce
 from triptych.losses.gather import gather
+from triptych.losses.partner_softmax import similarity_info_nce
 from triptych.losses.tiled import check_codes
 from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
@@ -240,10 +240,9 @@ class SimilarityAlignment(PairLoss):
         if self.guard == "variance":
             return disagreement(kernel, za, zb).mean() / unit
         scale = network.log_scale.exp() if hasattr(network, "log_scale") else 1.0
-        if kernel.name == "cosine":  # never holds the matrix
+        if kernel.name == "cosine":  # with fewer products
             return info_nce(za, zb, temperature=1 / scale, ids_a=ids_a, ids_b=ids_b)
-        logits = similarity_logits(kernel, za, zb) * (scale / unit)
-        return partner_cross_entropy(logits, ids_a=ids_a, ids_b=ids_b)
+        return similarity_info_nce(kernel, za, zb, factor=scale / unit, ids_a=ids_a, ids_b=ids_b)
 
     def _terms_of(
         self, network: Any, codes: Mapping[str, Tensor], batch: Batch
