@@ -132,6 +132,18 @@ def test_tiles_change_neither_value_nor_gradient(monkeypatch):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
 
 
+def test_candidates_are_ranked_in_tiles(monkeypatch):
+    X = views(40)
+    model = make(gates="cross", epochs=1).fit(X)
+    given = {"a": X["a"]}, {"b": X["b"]}
+    whole = model.similarities(*given)
+    monkeypatch.setattr(module, "TILE", 700)
+    rows, cosines = model.retrieve(*given, k=6)
+    best = np.argsort(-whole, axis=1, kind="stable")[:, :6]
+    np.testing.assert_allclose(cosines, np.take_along_axis(whole, best, axis=1), atol=1e-6)
+    assert (rows == best).mean() > 0.99  # rounding of another tile may part near ones
+
+
 def test_rows_of_equal_content_are_positives_of_each_other():
     logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
     ids = torch.tensor([0, 1, 0, 2])

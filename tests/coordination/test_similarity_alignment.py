@@ -9,6 +9,7 @@ from torch import nn
 
 from triptych import Modalities, Training, load
 from triptych.coordination import CLIP, SimilarityAlignment
+from triptych.coordination import similarity_alignment as module
 from triptych.coordination.similarity_alignment import effective_rank
 from triptych.errors import DataError, ModalityError, ParameterError
 from triptych.losses import partner_softmax
@@ -294,6 +295,19 @@ def test_micro_batches_change_nothing():
         codes.append(make("bilinear", training=training, guard="negatives").fit(X).transform(X))
     # Float32 over four steps; the third and fourth digit would show a lost piece.
     np.testing.assert_allclose(codes[0]["a"], codes[1]["a"], atol=1e-4)
+
+
+@pytest.mark.parametrize("similarity", ["rbf", "bilinear"])
+def test_candidates_are_ranked_in_tiles(similarity, monkeypatch):
+    X = views(40)
+    model = make(similarity, training=SHORT).fit(X)
+    given = {"a": X["a"]}, {"b": X["b"]}
+    whole = model.similarities(*given)
+    monkeypatch.setattr(module, "TILE_ENTRIES", 100)
+    rows, found = model.retrieve(*given, k=6)
+    best = np.argsort(-whole, axis=1, kind="stable")[:, :6]
+    assert np.array_equal(rows, best)
+    np.testing.assert_allclose(found, np.take_along_axis(whole, best, axis=1), rtol=1e-12)
 
 
 def test_effective_rank():

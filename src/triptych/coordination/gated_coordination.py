@@ -24,6 +24,7 @@ from triptych.losses.contrastive import info_nce
 from triptych.losses.gather import gather
 from triptych.losses.tiled import check_codes
 from triptych.modalities import Kind, Modalities, as_modalities
+from triptych.neighbours import first_best
 from triptych.nn.gates import AttentionGate, ElementwiseGate
 from triptych.nn.parts import Parts
 from triptych.training.batches import Batch
@@ -282,16 +283,20 @@ class GatedCoordination(DeepMethod, Coordination):
         Raises:
             ModalityError: If either is not one fitted modality, or both are the same.
         """
+        return np.concatenate(list(self._similar(query, among)))
+
+    def _similar(self, query: Data, among: Data) -> Iterator[NDArray[np.float32]]:
+        """Cosines of some queries with every candidate, (some of q, n)."""
         self._check_fitted()
         (a, ha), (b, hb) = (
             self._one_side(where, X) for where, X in (("query", query), ("among", among))
         )
         if a == b:
             raise ModalityError(f"query and among are both {a!r}; pairs need two modalities.")
-        with torch.no_grad():
-            cosines = _pair_cosines(self.network_, a, b, ha, hb, self.gates == "cross")
-        found: NDArray[np.float32] = cosines.cpu().numpy()
-        return found
+        for rows in _tiles(len(ha), len(hb) * self.n_components):
+            with torch.no_grad():
+                cosines = _pair_cosines(self.network_, a, b, ha[rows], hb, self.gates == "cross")
+            yield cosines.cpu().numpy()
 
     def _one_side(self, where: str, X: Data) -> tuple[str, Tensor]:
         data = as_modalities(X)
@@ -314,15 +319,16 @@ class GatedCoordination(DeepMethod, Coordination):
         """
         if self.gates == "own":
             return super().retrieve(query, among, k)
-        cosines = self.similarities(query, among).astype(np.float64)
         check_number("k", k, low=1, integer=True)
-        if k > cosines.shape[1]:
-            raise ParameterError(
-                f"k: expected at most {cosines.shape[1]}, the rows of among; got {k}."
-            )
-        # Stable, so that of equal candidates the first stands first.
-        best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-        return best, np.take_along_axis(cosines, best, axis=1)
+        found = []
+        for cosines in self._similar(query, among):
+            if k > cosines.shape[1]:
+                raise ParameterError(
+                    f"k: expected at most {cosines.shape[1]}, the rows of among; got {k}."
+                )
+            found.append(first_best(cosines.astype(np.float64), k))
+        best, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return best, values
 
 
 def _deaf_codes(network: Any, name: str, h: Tensor) -> Tensor:
