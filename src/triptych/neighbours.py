@@ -38,6 +38,14 @@ def _squarable(Z: NDArray[np.floating]) -> NDArray[np.floating]:
     return Z
 
 
+def first_best(
+    scores: NDArray[np.floating], k: int
+) -> tuple[NDArray[np.intp], NDArray[np.floating]]:
+    """Columns and values of the k largest in each row (q, n), best first; ties to the earlier."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return best, np.take_along_axis(scores, best, axis=1)
+
+
 def nearest(
     query: NDArray[np.floating], among: NDArray[np.floating], k: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

@@ -19,7 +19,7 @@ from triptych.coordination import (
     Triplet,
     VICReg,
 )
-from triptych.errors import DataError, DegenerateDataWarning, ParameterError
+from triptych.errors import DataError, DegenerateDataWarning, ParameterError, TrainingError
 from triptych.nn.recipes import MLP
 from triptych.training.batches import Rows
 
@@ -268,6 +268,24 @@ def test_zero_codes_have_finite_losses_and_stay_zero(name, encoder):
         assert zero.all() if encoder is silent else 0.2 < zero.mean() < 0.8
     _, similar = model.retrieve({"a": X["a"]}, {"b": X["b"]}, k=3)
     assert np.isfinite(similar).all()
+
+
+class Broken(nn.Module):
+    """Codes that are NaN."""
+
+    def __init__(self, n_in, width):
+        super().__init__()
+        self.layer = nn.Linear(n_in, width)
+
+    def forward(self, x, lengths=None):
+        return self.layer(x) * torch.nan
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_codes_that_are_not_finite_are_named_with_their_modality(name):
+    model = pairs_of(name).set_params(encoders={"b": lambda kind, width: Broken(6, width)})
+    with pytest.raises(TrainingError, match=r"^b, row 0: codes are not finite"):
+        model.fit(views(40))
 
 
 @pytest.mark.parametrize("name", EVERY)

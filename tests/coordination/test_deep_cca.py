@@ -51,6 +51,50 @@ def test_noi_learns_from_batches_that_are_too_small_for_the_exact_objective():
     assert model.score(new) > CCA(2).fit(X).score(new)
 
 
+def test_noi_is_the_distance_to_codes_whitened_by_what_was_seen():
+    X = curved(120, 1)
+    model = deep("noi", width=2, batch=40, epochs=1)
+    model.memory = 0.7
+    model.fit(X)
+    running, draw = model.network_.running, np.random.default_rng(0)
+    batches = [{m: draw.normal(size=(40, 2)) + 3 for m in "ab"} for _ in range(3)]
+    means, spreads, weight = dict.fromkeys("ab", 0.0), dict.fromkeys("ab", 0.0), 0.0
+    for r in (running["a"], running["b"]):
+        r.mean.zero_(), r.covariance.zero_(), r.weight.zero_()
+    model.network_.train()
+    for batch in batches:
+        given = {m: torch.tensor(z, dtype=torch.float32) for m, z in batch.items()}
+        found = float(model._terms_of(model.network_, given)["loss"])
+        weight = 0.7 * weight + 0.3
+        targets = {}
+        for m, z in batch.items():
+            means[m] = 0.7 * means[m] + 0.3 * z.mean(0)
+            centred = z - means[m] / weight
+            spreads[m] = 0.7 * spreads[m] + 0.3 * centred.T @ centred / 40
+            values, vectors = np.linalg.eigh(spreads[m] / weight)
+            targets[m] = centred @ (vectors / np.sqrt(values + 1e-4)) @ vectors.T
+        gaps = [((batch[a] - targets[b]) ** 2).sum(1).mean() for a, b in (("a", "b"), ("b", "a"))]
+        assert found == pytest.approx(np.mean(gaps), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("objective", "batch"),
+    [("trace_norm", 200), ("squares", 200), ("eckart_young", 50), ("noi", 50)],
+)
+def test_three_modalities_correlate_in_every_pair_on_unseen_rows(objective, batch):
+    def three(n, seed):
+        found, t = curved(n, seed), np.random.default_rng(seed).uniform(-1, 1, size=(n, 2))
+        bent = np.c_[np.tanh(2 * t[:, 0]), t[:, 1] ** 2, t[:, 0] ** 2]  # of the same latents
+        return {**found, "c": bent @ np.random.default_rng(8).normal(size=(3, 6))}
+
+    X, new = three(800, 1), three(400, 2)
+    small = {m: MLP(width=48, depth=1) for m in "abc"}
+    Z = deep(objective, batch=batch).set_params(encoders=small).fit(X).transform(new)
+    for a, b in ("ab", "ac", "bc"):
+        cross = np.corrcoef(Z[a], Z[b], rowvar=False)
+        assert cross[0, 2] > 0.9 and cross[1, 3] > 0.85, (a, b)
+
+
 def test_linear_encoders_reach_the_correlations_of_linear_cca():
     X = {m: v[:600] for m, v in curved(600, 3).items()}
     training = Training(

@@ -14,6 +14,7 @@ from triptych.errors import ModalityError, ParameterError
 from triptych.losses.agreement import partner_cross_entropy
 from triptych.nn.gates import AttentionGate, ElementwiseGate
 from triptych.nn.recipes import MLP
+from triptych.training.batches import Rows
 
 SMALL = {m: MLP(width=16, depth=1) for m in "abc"}
 
@@ -131,6 +132,18 @@ def test_tiles_change_neither_value_nor_gradient(monkeypatch):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
 
 
+def test_candidates_are_ranked_in_tiles(monkeypatch):
+    X = views(40)
+    model = make(gates="cross", epochs=1).fit(X)
+    given = {"a": X["a"]}, {"b": X["b"]}
+    whole = model.similarities(*given)
+    monkeypatch.setattr(module, "TILE", 700)
+    rows, cosines = model.retrieve(*given, k=6)
+    best = np.argsort(-whole, axis=1, kind="stable")[:, :6]
+    np.testing.assert_allclose(cosines, np.take_along_axis(whole, best, axis=1), atol=1e-6)
+    assert (rows == best).mean() > 0.99  # rounding of another tile may part near ones
+
+
 def test_rows_of_equal_content_are_positives_of_each_other():
     logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
     ids = torch.tensor([0, 1, 0, 2])
@@ -140,6 +153,33 @@ def test_rows_of_equal_content_are_positives_of_each_other():
         [np.mean([(log_p[i, j] + log_q[i, j]).item() / 2 for j in groups[i]]) for i in range(4)]
     )
     assert partner_cross_entropy(logits, ids_a=ids).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("gates", ["own", "cross"])
+def test_the_loss_is_info_nce_of_the_gated_codes(gates, monkeypatch):
+    X = views(30)
+    X["b"] = X["b"][np.arange(30) // 2]  # pairs of rows with one content
+    model = make(gates=gates, epochs=2).fit(X)
+    scale = float(model.network_.log_scale.detach().exp())
+    alone = [model.transform({m: X[m]})[m] for m in "ab"]  # heard nothing
+    cosines = {"a~b": alone[0] @ alone[1].T}
+    if gates == "cross":
+        cosines["a~b alone"] = cosines["a~b"]
+        cosines["a~b"] = model.similarities({"a": X["a"]}, {"b": X["b"]})
+    else:  # the matrix of pairs is not asked for
+        monkeypatch.setattr(module, "_pair_cosines", None)
+    batch = Rows(Modalities(X), model.inputs_, content=True).take(np.arange(30))
+    with torch.no_grad():
+        terms = model._terms(model.network_, batch)
+    groups = np.arange(30) // 2
+    q = (groups[:, None] == groups) / 2
+    for name, found in cosines.items():
+        logits, expected = found.astype(np.float64) * scale, 0.0
+        for L in (logits, logits.T):
+            log_p = L - np.log(np.exp(L).sum(1, keepdims=True))
+            expected -= (q * log_p).sum() / 60
+        assert float(terms[name]) == pytest.approx(expected, rel=1e-4)
+    assert float(terms["loss"]) == pytest.approx(np.mean([float(terms[k]) for k in cosines]))
 
 
 def test_gate_statistics_describe_the_gates_of_training():

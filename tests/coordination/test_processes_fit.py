@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,12 +12,22 @@ from typer.testing import CliRunner
 
 from triptych import Training, load
 from triptych.cli import app
-from triptych.coordination import DCCAE, CorrAE, DeepCCA, GatedCoordination, SimilarityAlignment
+from triptych.coordination import (
+    DCCAE,
+    VSE,
+    CorrAE,
+    DeepCCA,
+    GatedCoordination,
+    SigLIP,
+    SimilarityAlignment,
+)
 from triptych.fission import MultiviewInformationBottleneck, SelfSupervisedMultiview
 from triptych.nn.recipes import MLP
 
 # Plain descent: Adam divides gradients that are nought but rounding by their own size.
 TRAINING = Training(epochs=2, batch_size=24, learning_rate=0.05, optimizer="sgd", device="cpu")
+# Twelve rows of each batch for each of two processes, in three pieces.
+PIECES = replace(TRAINING, micro_batch_size=5)
 GIVEN = {"encoders": {m: MLP(width=8, depth=1) for m in "ab"}, "random_state": 0}
 METHODS = {
     "trace norm": lambda: DeepCCA(3, training=TRAINING, **GIVEN),
@@ -31,6 +42,13 @@ METHODS = {
     ),
     "bottleneck": lambda: MultiviewInformationBottleneck(
         3, n_private=2, width=8, beta=1.0, training=TRAINING, **GIVEN
+    ),
+    "in pieces": lambda: SigLIP(3, temperature=0.5, training=PIECES, **GIVEN),
+    "a width learnt in pieces": lambda: SimilarityAlignment(
+        3, similarity="rbf", guard="negatives", learn_width=True, training=PIECES, **GIVEN
+    ),
+    "hardest negatives": lambda: VSE(
+        3, negatives="hardest", warm_up=2, training=TRAINING, **GIVEN
     ),
     "cross gates": lambda: GatedCoordination(
         3, gates="cross", width=8, training=TRAINING, **GIVEN

@@ -6,7 +6,7 @@ import torch
 
 from triptych import Modalities, Training
 from triptych.coordination import DCCAE, CorrAE, DeepCCA, DistAE, SplitAE
-from triptych.errors import ModalityError, ParameterError
+from triptych.errors import DataError, ModalityError, ParameterError, TrainingError
 from triptych.nn.recipes import MLP, VectorDecoder
 from triptych.training.batches import Rows
 
@@ -169,3 +169,30 @@ def test_equal_codes_at_zero_have_distance_zero():
     value = model._agreement(Network(), {"a": zero, "b": zero * 1.0}, {"a": there, "b": there})
     value.backward()
     assert value.item() == 0 and torch.isfinite(zero.grad).all()
+
+
+@pytest.mark.parametrize("cls", [DCCAE, CorrAE, DistAE])
+def test_modalities_that_are_never_together_are_refused(cls):
+    # Nothing would agree with anything, and the loss of that would be 0.
+    X, a = views(60), np.arange(60) < 30
+    apart = Modalities(X, present={"a": a, "b": ~a})
+    with pytest.raises(DataError, match=r"together|with every modality"):
+        make(cls).fit(apart)
+
+
+class Broken(torch.nn.Module):
+    """Codes that are NaN."""
+
+    def __init__(self, n_in, width):
+        super().__init__()
+        self.layer = torch.nn.Linear(n_in, width)
+
+    def forward(self, x, lengths=None):
+        return self.layer(x) * torch.nan
+
+
+@pytest.mark.parametrize("cls", [DCCAE, CorrAE, DistAE])
+def test_codes_that_are_not_finite_are_named_with_their_modality(cls):
+    model = make(cls).set_params(encoders={"b": lambda kind, width: Broken(5, width)})
+    with pytest.raises(TrainingError, match=r"^b(, row 0)?: codes are not finite"):
+        model.fit(views(60))

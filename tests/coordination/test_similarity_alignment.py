@@ -9,8 +9,10 @@ from torch import nn
 
 from triptych import Modalities, Training, load
 from triptych.coordination import CLIP, SimilarityAlignment
+from triptych.coordination import similarity_alignment as module
 from triptych.coordination.similarity_alignment import effective_rank
 from triptych.errors import DataError, ModalityError, ParameterError
+from triptych.losses import partner_softmax
 from triptych.nn.recipes import MLP
 from triptych.similarity import Kernel, pairwise
 from triptych.training.batches import Rows
@@ -168,6 +170,23 @@ def test_with_negatives_the_loss_is_the_softmax_of_the_similarity(similarity):
     assert bound == pytest.approx(math.log(30) - found["loss"], rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("similarity", SIMILARITIES, ids=name_of)
+def test_with_negatives_large_batches_are_worked_on_in_tiles(similarity, monkeypatch):
+    X = views(30)
+    model = make(similarity, training=SHORT, guard="negatives").fit(X)
+    whole, sizes = terms_of(model, X)["loss"], []
+    logits = partner_softmax.similarity_logits
+
+    def watched(kernel, a, b):
+        sizes.extend([len(a), len(b)])
+        return logits(kernel, a, b)
+
+    monkeypatch.setattr(partner_softmax, "side", lambda device: 8)
+    monkeypatch.setattr(partner_softmax, "similarity_logits", watched)
+    assert terms_of(model, X)["loss"] == pytest.approx(whole, rel=1e-5)
+    assert max(sizes, default=0) <= 8
+
+
 def test_cosine_with_negatives_is_clip():
     X = views(96)
     ours = make("cosine", training=SHORT, guard="negatives").fit(X)
@@ -276,6 +295,19 @@ def test_micro_batches_change_nothing():
         codes.append(make("bilinear", training=training, guard="negatives").fit(X).transform(X))
     # Float32 over four steps; the third and fourth digit would show a lost piece.
     np.testing.assert_allclose(codes[0]["a"], codes[1]["a"], atol=1e-4)
+
+
+@pytest.mark.parametrize("similarity", ["rbf", "bilinear"])
+def test_candidates_are_ranked_in_tiles(similarity, monkeypatch):
+    X = views(40)
+    model = make(similarity, training=SHORT).fit(X)
+    given = {"a": X["a"]}, {"b": X["b"]}
+    whole = model.similarities(*given)
+    monkeypatch.setattr(module, "TILE_ENTRIES", 100)
+    rows, found = model.retrieve(*given, k=6)
+    best = np.argsort(-whole, axis=1, kind="stable")[:, :6]
+    assert np.array_equal(rows, best)
+    np.testing.assert_allclose(found, np.take_along_axis(whole, best, axis=1), rtol=1e-12)
 
 
 def test_effective_rank():

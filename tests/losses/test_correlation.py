@@ -167,6 +167,11 @@ def test_codes_that_are_not_finite_are_named(bad):
     zb[3, 0] = bad
     with pytest.raises(TrainingError, match=r"image: codes are not finite"):
         correlation_squares(za, zb, names=("sound", "image"))
+    # A column whose variance is not above rounding is constant, and NaN is above nothing.
+    with pytest.raises(TrainingError, match=r"zb, row 3: codes are not finite"):
+        column_correlations(za[:, :3], zb)
+    with pytest.raises(TrainingError, match=r"codes\[1\], row 3: codes are not finite"):
+        eckart_young([za[:, :3], zb])
 
 
 def test_shapes_are_named():

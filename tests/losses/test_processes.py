@@ -5,12 +5,7 @@ import multiprocessing
 import pytest
 import torch
 
-from triptych.losses.agreement import (
-    disagreement,
-    partner_cross_entropy,
-    similarity_logits,
-    whiteness,
-)
+from triptych.losses.agreement import disagreement, whiteness
 from triptych.losses.contrastive import info_nce
 from triptych.losses.correlation import (
     correlation_maxvar,
@@ -20,6 +15,7 @@ from triptych.losses.correlation import (
 )
 from triptych.losses.gather import gather
 from triptych.losses.pairs import contrastive_pairs, hinge, sigmoid, triplet
+from triptych.losses.partner_softmax import similarity_info_nce
 from triptych.losses.redundancy import barlow_twins, vicreg
 from triptych.similarity import Kernel
 
@@ -45,8 +41,8 @@ def losses():
         "rbf, guarded": lambda a, b, t, ids: (
             disagreement(RBF, a, b).mean() + whiteness(a) + whiteness(b)
         ),
-        "rbf, negatives": lambda a, b, t, ids: partner_cross_entropy(
-            similarity_logits(RBF, a, b) / t, ids_a=ids
+        "rbf, negatives": lambda a, b, t, ids: similarity_info_nce(
+            RBF, a, b, factor=1 / t, ids_a=ids
         ),
     }
 

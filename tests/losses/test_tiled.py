@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from triptych.errors import ParameterError, ShapeError
+from triptych.errors import ParameterError, ShapeError, TrainingError
 from triptych.losses import pairs, softmax, tiled
 from triptych.losses.contrastive import info_nce
 from triptych.losses.pairs import contrastive_pairs, hinge, sigmoid, triplet
@@ -337,3 +337,28 @@ def test_parameters_are_named():
         sigmoid(z, z, bias=torch.zeros(2))
     with pytest.raises(ShapeError, match="one temperature"):
         sigmoid(z, z, temperature=torch.ones(2))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_codes_that_are_not_finite_are_named(name, bad):
+    # A hardest negative among NaN is none, and a loss without negatives is 0.
+    ours = LOSSES[name][1]
+    za, zb = draw(5, dtype=torch.float32)
+    for rows, row in ((slice(None), 0), (slice(3, 4), 3)):
+        broken = zb.clone()
+        broken[rows, 1] = bad
+        with pytest.raises(TrainingError, match=f"zb, row {row}: codes are not finite"):
+            ours(za, broken, 0.1, 0.0)
+    # Finite codes whose sum is not: no reason to refuse.
+    assert math.isfinite(float(ours(torch.full_like(zb, 3e37), zb, 0.1, 0.0)))
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, math.nan])
+def test_a_temperature_without_meaning_is_refused_as_a_tensor_too(value):
+    za, zb = draw(5)
+    for loss in (info_nce, sigmoid):
+        with pytest.raises(ParameterError, match="temperature: expected a number > 0"):
+            loss(za, zb, temperature=torch.tensor(value))
+    with pytest.raises(ParameterError, match="bias"):
+        sigmoid(za, zb, bias=torch.tensor(math.nan))

@@ -133,6 +133,17 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
+def test_pieces_of_a_batch_are_refused_where_rows_depend_on_one_another():
+    def normed(kind, width):
+        return nn.Sequential(nn.Linear(kind.shape[0], width), nn.BatchNorm1d(width))
+
+    training = Training(epochs=1, batch_size=32, device="cpu")
+    model = CLIP(4, encoders={"a": normed}, training=training, random_state=0)
+    assert np.isfinite(model.fit(pairs()).history_["train"]["loss"]).all()
+    with pytest.raises(ParameterError, match=r"micro_batch_size: encoders.* is a BatchNorm1d"):
+        model.set_params(training__micro_batch_size=8).fit(pairs())
+
+
 class Numbers(nn.Module):
     def __init__(self):
         super().__init__()

@@ -18,6 +18,7 @@ from triptych.contracts.method import Capabilities, Coordination
 from triptych.coordination._partners import check_partners, check_scored, watchable
 from triptych.errors import ParameterError
 from triptych.losses.gather import gather
+from triptych.losses.tiled import check_codes
 from triptych.modalities import Kind, Modalities
 from triptych.training.batches import Batch
 from triptych.training.loop import Phase, Stream
@@ -109,6 +110,8 @@ class PairLoss(DeepMethod, Coordination):
         self, network: Any, codes: Mapping[str, Tensor], batch: Batch
     ) -> dict[str, Tensor]:
         codes = {m: gather(z) for m, z in codes.items()}
+        for m, z in codes.items():
+            check_codes(m, z)
         present = {m: gather(mask) for m, mask in batch.present.items()}
         content = {m: gather(ids) for m, ids in batch.content.items()}
         terms: dict[str, Tensor] = {}

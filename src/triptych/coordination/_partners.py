@@ -35,6 +35,20 @@ def check_partners(method: str, X: Modalities, pairs: Pairs) -> None:
                 f"{method} learns codes that differ from row to row, but all {len(rows)} rows of "
                 f"modality {name!r} have the same content."
             )
+    check_together(method, X, pairs)
+
+
+def check_together(method: str, X: Modalities, pairs: Pairs) -> None:
+    """Refuse rows in which a modality is never, or once only, there with one it is paired with.
+
+    Args:
+        method: Who learns.
+        X: Rows.
+        pairs: Modalities that are compared.
+
+    Raises:
+        DataError: Names the modality.
+    """
     for name in X.names:
         others = [b if a == name else a for a, b in pairs if name in (a, b)]
         most = max((len(_together(X, name, other)) for other in others), default=0)

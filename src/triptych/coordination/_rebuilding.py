@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from triptych.arrays import check_number
 from triptych.contracts.decoding import DecodingMethod
+from triptych.coordination._partners import check_together
 from triptych.losses.gather import gather
+from triptych.losses.tiled import check_codes
 from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
 from triptych.training.batches import Batch
@@ -63,6 +65,10 @@ class RebuildingCodes(DecodingMethod):
                 "reconstruction_batch_size", self.reconstruction_batch_size, low=2, integer=True
             )
 
+    def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
+        check_together(type(self).__name__, X, list(combinations(X.names, 2)))
+        super()._fit(X, y, validation)
+
     def _build(self, kinds: Mapping[str, Kind]) -> nn.Module:
         return CodedNetwork(
             self._encoder_parts(kinds, self.n_components),
@@ -96,6 +102,8 @@ class RebuildingCodes(DecodingMethod):
         self, network: Any, codes: Mapping[str, Tensor], batch: Batch
     ) -> dict[str, Tensor]:
         whole = {m: gather(z) for m, z in codes.items()}
+        for m, z in whole.items():
+            check_codes(m, z)
         present = {m: gather(mask) for m, mask in batch.present.items()}
         value = self._agreement(network, whole, present)
         return {"loss": value, "agreement": value}

@@ -20,8 +20,11 @@ from triptych.contracts.method import Capabilities, Coordination, Data
 from triptych.coordination._partners import check_partners, check_scored, watchable
 from triptych.errors import DataError, ModalityError, ParameterError
 from triptych.losses.agreement import partner_cross_entropy
+from triptych.losses.contrastive import info_nce
 from triptych.losses.gather import gather
+from triptych.losses.tiled import check_codes
 from triptych.modalities import Kind, Modalities, as_modalities
+from triptych.neighbours import first_best
 from triptych.nn.gates import AttentionGate, ElementwiseGate
 from triptych.nn.parts import Parts
 from triptych.training.batches import Batch
@@ -186,6 +189,8 @@ class GatedCoordination(DeepMethod, Coordination):
         self, network: Any, features: Mapping[str, Tensor], batch: Batch
     ) -> dict[str, Tensor]:
         whole = {m: gather(h) for m, h in features.items()}
+        for m, h in whole.items():
+            check_codes(m, h)
         present = {m: gather(mask) for m, mask in batch.present.items()}
         content = {m: gather(ids) for m, ids in batch.content.items()}
         scale = network.log_scale.exp()
@@ -202,6 +207,15 @@ class GatedCoordination(DeepMethod, Coordination):
                     if len(ha) < 2:
                         # Nothing to tell apart; the sum keeps every parameter in the graph.
                         terms[name] = (ha.sum() + hb.sum() + scale) * 0.0
+                        continue
+                    if not heard:  # codes that stand alone need no matrix of pairs
+                        terms[name] = info_nce(
+                            _deaf_codes(network, a, ha),
+                            _deaf_codes(network, b, hb),
+                            temperature=1 / scale,
+                            ids_a=ids[0],
+                            ids_b=ids[1],
+                        )
                         continue
                     cosines = _pair_cosines(network, a, b, ha, hb, heard)
                     terms[name] = partner_cross_entropy(
@@ -269,16 +283,20 @@ class GatedCoordination(DeepMethod, Coordination):
         Raises:
             ModalityError: If either is not one fitted modality, or both are the same.
         """
+        return np.concatenate(list(self._similar(query, among)))
+
+    def _similar(self, query: Data, among: Data) -> Iterator[NDArray[np.float32]]:
+        """Cosines of some queries with every candidate, (some of q, n)."""
         self._check_fitted()
         (a, ha), (b, hb) = (
             self._one_side(where, X) for where, X in (("query", query), ("among", among))
         )
         if a == b:
             raise ModalityError(f"query and among are both {a!r}; pairs need two modalities.")
-        with torch.no_grad():
-            cosines = _pair_cosines(self.network_, a, b, ha, hb, self.gates == "cross")
-        found: NDArray[np.float32] = cosines.cpu().numpy()
-        return found
+        for rows in _tiles(len(ha), len(hb) * self.n_components):
+            with torch.no_grad():
+                cosines = _pair_cosines(self.network_, a, b, ha[rows], hb, self.gates == "cross")
+            yield cosines.cpu().numpy()
 
     def _one_side(self, where: str, X: Data) -> tuple[str, Tensor]:
         data = as_modalities(X)
@@ -301,24 +319,30 @@ class GatedCoordination(DeepMethod, Coordination):
         """
         if self.gates == "own":
             return super().retrieve(query, among, k)
-        cosines = self.similarities(query, among).astype(np.float64)
         check_number("k", k, low=1, integer=True)
-        if k > cosines.shape[1]:
-            raise ParameterError(
-                f"k: expected at most {cosines.shape[1]}, the rows of among; got {k}."
-            )
-        # Stable, so that of equal candidates the first stands first.
-        best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-        return best, np.take_along_axis(cosines, best, axis=1)
+        found = []
+        for cosines in self._similar(query, among):
+            if k > cosines.shape[1]:
+                raise ParameterError(
+                    f"k: expected at most {cosines.shape[1]}, the rows of among; got {k}."
+                )
+            found.append(first_best(cosines.astype(np.float64), k))
+        best, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return best, values
+
+
+def _deaf_codes(network: Any, name: str, h: Tensor) -> Tensor:
+    """Codes (n, d) of unit length whose gates hear nothing, of features (n, width)."""
+    gate = network.gates[name]
+    return F.normalize(gate(gate.pieces(h), None), dim=1)
 
 
 def _pair_cosines(network: Any, a: str, b: str, ha: Tensor, hb: Tensor, heard: bool) -> Tensor:
     """Cosines (q, n) of gated codes of rows of a (q, width) with rows of b (n, width)."""
+    if not heard:
+        return _deaf_codes(network, a, ha) @ _deaf_codes(network, b, hb).T
     gate_a, gate_b = network.gates[a], network.gates[b]
     pieces_a, pieces_b = gate_a.pieces(ha), gate_b.pieces(hb)
-    if not heard:
-        za = F.normalize(gate_a(pieces_a, None), dim=1)
-        return za @ F.normalize(gate_b(pieces_b, None), dim=1).T
     to_a, to_b = network.voices[f"{b}:{a}"](hb), network.voices[f"{a}:{b}"](ha)
 
     def tile(rows: slice) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,13 +20,15 @@ from triptych.losses import similarity
 from triptych.losses.agreement import (
     POSITIVE,
     disagreement,
-    partner_cross_entropy,
     similarity_logits,
     whiteness,
 )
 from triptych.losses.contrastive import info_nce
 from triptych.losses.gather import gather
+from triptych.losses.partner_softmax import similarity_info_nce
+from triptych.losses.tiled import check_codes
 from triptych.modalities import Kind, Modalities
+from triptych.neighbours import first_best
 from triptych.nn.parts import Parts
 from triptych.similarity import KERNELS, Kernel
 from triptych.training.batches import Batch
@@ -239,15 +241,16 @@ class SimilarityAlignment(PairLoss):
         if self.guard == "variance":
             return disagreement(kernel, za, zb).mean() / unit
         scale = network.log_scale.exp() if hasattr(network, "log_scale") else 1.0
-        if kernel.name == "cosine":  # never holds the matrix
+        if kernel.name == "cosine":  # with fewer products
             return info_nce(za, zb, temperature=1 / scale, ids_a=ids_a, ids_b=ids_b)
-        logits = similarity_logits(kernel, za, zb) * (scale / unit)
-        return partner_cross_entropy(logits, ids_a=ids_a, ids_b=ids_b)
+        return similarity_info_nce(kernel, za, zb, factor=scale / unit, ids_a=ids_a, ids_b=ids_b)
 
     def _terms_of(
         self, network: Any, codes: Mapping[str, Tensor], batch: Batch
     ) -> dict[str, Tensor]:
         whole = {m: gather(z).float() for m, z in codes.items()}
+        for m, z in whole.items():
+            check_codes(m, z)
         present = {m: gather(mask) for m, mask in batch.present.items()}
         content = {m: gather(ids) for m, ids in batch.content.items()}
         t = self._tied
@@ -342,7 +345,7 @@ class SimilarityAlignment(PairLoss):
             ModalityError: If either is not one fitted modality, or no W was learnt for the two.
             DataError: If a row is absent.
         """
-        return self._values(self._compared(query, among))
+        return self._values(np.concatenate(list(self._compared(query, among))))
 
     def retrieve(
         self, query: Data, among: Data, k: int = 10
@@ -351,23 +354,25 @@ class SimilarityAlignment(PairLoss):
 
         Arguments and results are those of every coordination method, with g for cosine.
         """
-        logits = self._compared(query, among)
         check_number("k", k, low=1, integer=True)
-        if k > logits.shape[1]:
-            raise ParameterError(
-                f"k: expected at most {logits.shape[1]}, the rows of among; got {k}."
-            )
-        # By logarithms, which tell apart what is 0 as a number. Stable: the first stands first.
-        best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
-        return best, self._values(np.take_along_axis(logits, best, axis=1))
+        found = []
+        for logits in self._compared(query, among):
+            if k > logits.shape[1]:
+                raise ParameterError(
+                    f"k: expected at most {logits.shape[1]}, the rows of among; got {k}."
+                )
+            # By logarithms, which tell apart what is 0 as a number.
+            found.append(first_best(logits, k))
+        rows, logits = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return rows, self._values(logits)
 
     def _values(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         if self._name in POSITIVE:
             return np.exp(np.minimum(logits, MOST))
         return logits
 
-    def _compared(self, query: Data, among: Data) -> NDArray[np.float64]:
-        """g, or its logarithm where it is positive, of all with all, shape (q, n)."""
+    def _compared(self, query: Data, among: Data) -> Iterator[NDArray[np.float64]]:
+        """g, or its logarithm where it is positive, of some queries with all, (some of q, n)."""
         self._check_fitted()
         (a, za), (b, zb) = (
             (name, torch.from_numpy(np.asarray(codes, dtype=np.float64)[:, : self._tied]))
@@ -382,9 +387,8 @@ class SimilarityAlignment(PairLoss):
             za = za @ (W if held[0] == _key(a, b) else W.T)
         kernel = self.kernel_ or Kernel("linear")
         step = max(1, TILE_ENTRIES // len(zb))
-        tiles = [similarity_logits(kernel, za[part], zb) for part in row_chunks(len(za), step)]
-        found: NDArray[np.float64] = torch.cat(tiles).numpy()
-        return found
+        for part in row_chunks(len(za), step):
+            yield similarity_logits(kernel, za[part], zb).numpy()
 
 
 def effective_rank(Z: NDArray[np.floating[Any]]) -> float:

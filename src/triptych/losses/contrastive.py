@@ -11,6 +11,7 @@ from triptych.errors import ShapeError
 from triptych.losses.softmax import SoftmaxPairs
 from triptych.losses.tiled import (
     Positives,
+    check_codes,
     check_pair,
     gradients_wanted,
     one_temperature,
@@ -55,6 +56,8 @@ def info_nce(
 
     Raises:
         ShapeError: If the shapes differ, are not 2-D, or hold fewer than two rows.
+        TrainingError: If codes are not finite; names side and row.
+        ParameterError: If the temperature is not above 0.
 
     References:
         van den Oord et al. 2018, arXiv:1807.03748, eq. 4 (one direction).
@@ -104,6 +107,7 @@ def uniformity(z: Tensor, *, t: float = 2.0) -> Tensor:
     """
     if z.ndim != 2 or len(z) < 2:
         raise ShapeError(f"uniformity takes (n, d) with n >= 2; got z {tuple(z.shape)}.")
+    check_codes("uniformity: z", z)
     check_number("t", t, low=0, open_low=True)
     with torch.autocast(z.device.type, enabled=False):
         unit = F.normalize(wide(z), dim=1)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from triptych.arrays import check_number
 from triptych.errors import ShapeError, TrainingError
+from triptych.losses.tiled import check_codes
 
 NAMES = ("za", "zb")
 
@@ -164,6 +165,8 @@ def eckart_young(codes: Sequence[Tensor]) -> Tensor:
         raise ShapeError(
             f"eckart_young takes codes of one shape (n, d) with n >= 4; got {shapes}."
         )
+    for i, z in enumerate(codes):
+        check_codes(f"codes[{i}]", z)
     with torch.autocast(codes[0].device.type, enabled=False):
         stacked = torch.stack([_wide(z) for z in codes])  # (M, n, d)
         m, n, _ = stacked.shape
@@ -193,6 +196,8 @@ def column_correlations(za: Tensor, zb: Tensor) -> Tensor:
             "column_correlations pairs columns, so both must have the same width; got "
             f"{tuple(za.shape)} and {tuple(zb.shape)}."
         )
+    for name, z in zip(NAMES, (za, zb), strict=True):
+        check_codes(f"column_correlations: {name}", z)
     with torch.autocast(za.device.type, enabled=False):
         units = []
         for z in (za, zb):

@@ -60,6 +60,7 @@ def sigmoid(
 
     Raises:
         ShapeError: If the shapes differ, are not 2-D, or hold fewer than two rows.
+        TrainingError: If codes are not finite; names side and row.
 
     References:
         Zhai et al. 2023, arXiv:2303.15343, eq. 1; temperature and bias start at 0.1 and -10.
@@ -70,6 +71,8 @@ def sigmoid(
         bias = a.new_tensor(bias)
     elif bias.numel() != 1:
         raise ShapeError(f"sigmoid takes one bias; got a tensor of shape {tuple(bias.shape)}.")
+    else:
+        check_number("bias", float(bias.detach()))
     scale = 1 / one_temperature("sigmoid", temperature, a)
     return _run(
         a, b, scale, bias.reshape(()).to(a), lambda a, b, bias: _Sigmoid(a, b, bias, positives)
@@ -105,6 +108,7 @@ def hinge(
 
     Raises:
         ShapeError: If the shapes differ, are not 2-D, or hold fewer than two rows.
+        TrainingError: If codes are not finite; names side and row.
 
     References:
         Kiros, Salakhutdinov and Zemel 2014, arXiv:1411.2539, eq. 10.
@@ -148,6 +152,7 @@ def contrastive_pairs(
 
     Raises:
         ShapeError: If the shapes differ, are not 2-D, or hold fewer than two rows.
+        TrainingError: If codes are not finite; names side and row.
 
     References:
         Hadsell, Chopra and LeCun 2006, "Dimensionality reduction by learning an invariant
@@ -188,6 +193,7 @@ def triplet(
 
     Raises:
         ShapeError: If the shapes differ, are not 2-D, or hold fewer than two rows.
+        TrainingError: If codes are not finite; names side and row.
 
     References:
         Schroff, Kalenichenko and Philbin 2015, arXiv:1503.03832, sec. 3.2 (squared distances).

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from triptych.arrays import check_number
-from triptych.errors import ShapeError
+from triptych.errors import ParameterError, ShapeError, TrainingError
 
 # A row shorter than this has no direction: its cosines and its gradient are zero.
 SHORTEST = 1e-12
@@ -42,7 +42,7 @@ def wide(z: Tensor) -> Tensor:
 
 
 def check_pair(name: str, za: Tensor, zb: Tensor, least: int = 2) -> None:
-    """Refuse what are not two batches (n, d) of numbers whose rows belong together."""
+    """Refuse what are not two batches (n, d) of finite numbers whose rows belong together."""
     if za.shape != zb.shape or za.ndim != 2 or len(za) < least:
         raise ShapeError(
             f"{name} pairs row i of za with row i of zb, so both must be (n, d) with n >= {least};"
@@ -51,6 +51,28 @@ def check_pair(name: str, za: Tensor, zb: Tensor, least: int = 2) -> None:
     for side_name, z in (("za", za), ("zb", zb)):
         if not z.is_floating_point():
             raise ShapeError(f"{name} takes real numbers; {side_name} is {z.dtype}.")
+        check_codes(f"{name}: {side_name}", z)
+
+
+def check_codes(whose: str, z: Tensor) -> None:
+    """Refuse codes (n, d) that are not finite.
+
+    A comparison with NaN is false, so a loss that takes the hardest negative, or leaves constant
+    columns out, would be a number all the same.
+
+    Raises:
+        TrainingError: Names the row.
+    """
+    # The sum is finite only if all are; it costs less than a look at each.
+    if bool(torch.isfinite(z.detach().sum())):
+        return
+    broken = ~torch.isfinite(z.detach()).all(1)
+    if bool(broken.any()):
+        row = int(broken.nonzero()[0])
+        raise TrainingError(
+            f"{whose}, row {row}: codes are not finite. Lower training__learning_rate, or look "
+            "for extreme values."
+        )
 
 
 def widened(za: Tensor, zb: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,6 +89,11 @@ def one_temperature(name: str, temperature: float | Tensor, like: Tensor) -> Ten
     if temperature.numel() != 1:
         raise ShapeError(
             f"{name} takes one temperature; got a tensor of shape {tuple(temperature.shape)}."
+        )
+    # Not "<= 0", which NaN passes.
+    if not float(temperature.detach()) > 0:
+        raise ParameterError(
+            f"temperature: expected a number > 0, got {float(temperature.detach())}."
         )
     return temperature.reshape(()).to(like)
 

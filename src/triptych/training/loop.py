@@ -192,6 +192,7 @@ class _Fit:
         # and means over processes are means over rows; up to N - 1 rows sit out an epoch.
         self.n = len(rows) - len(rows) % self.accelerator.num_processes
         self._check_shares()
+        self._check_rows_alone()
         self.moved = [
             []
             if phase.moves
@@ -234,6 +235,19 @@ class _Fit:
             raise ParameterError(
                 f"{n} processes cannot share {len(self.rows)} training rows; start fewer."
             )
+
+    def _check_rows_alone(self) -> None:
+        """Refuse to code a batch in pieces where a row's code depends on the rows beside it."""
+        if self.settings.micro_batch_size is None:
+            return
+        for name, module in self.network.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                raise ParameterError(
+                    f"training__micro_batch_size: {name} is a {type(module).__name__}, whose "
+                    "output depends on which rows it sees at once, so the gradient would not be "
+                    "that of the batch. Normalise each row by itself (LayerNorm), or leave "
+                    "micro_batch_size out."
+                )
 
     # -- the run ---------------------------------------------------------------------------
 
