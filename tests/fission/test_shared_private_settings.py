@@ -426,6 +426,24 @@ def test_pairs_and_batches_without_rows_do_not_count_as_agreeing(torch_draws):
     )
 
 
+def test_history_leaves_out_batches_that_show_no_agreement():
+    X = factors(64, names=("a", "b")).X
+    given = {"agreement_by": "cosine", "separation": 0.0, "reconstruction": 0.0}
+    gaps = X.with_present({"b": np.arange(64) < 32})
+    kept = {"training__keep_best": False, "training__epochs": 2}
+    model = small(("a", "b"), **given, **kept).fit(X, validation=gaps)
+    whole = small(("a", "b"), **given, **kept).fit(X, validation=X[:32])
+    for term in ("agreement", "loss"):  # the second batch of 32 has no pair
+        found = model.history_["valid"][term]
+        assert found == pytest.approx(whole.history_["valid"][term], rel=1e-5)
+
+    few = X.with_present({"b": np.arange(64) < 2})  # an epoch may never have both in one batch
+    model = small(("a", "b"), **given, training__epochs=6).fit(few)
+    agreement = np.array(model.history_["train"]["agreement"])
+    assert len(agreement) == 6 and np.isnan(agreement).any()
+    assert np.isfinite(model.history_["train"]["loss"]).all()
+
+
 # -- bad input ---------------------------------------------------------------------------
 
 

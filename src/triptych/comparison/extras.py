@@ -100,8 +100,14 @@ def _history(model: Any) -> dict[str, Any]:
     if history is None:
         return {}
     return {
-        "train": {term: list(v) for term, v in history["train"].items()},
-        "valid": {term: list(v) for term, v in history["valid"].items()},
+        **{
+            part: {
+                # JSON has no NaN, which stands in epochs that did not show the term.
+                term: [v if math.isfinite(v) else None for v in values]
+                for term, values in history[part].items()
+            }
+            for part in ("train", "valid")
+        },
         "best_epoch": getattr(history, "best_epoch", None),
     }
 

@@ -52,6 +52,8 @@ class Stream:
         least: Fewest rows that the terms can use; a last batch of fewer is dropped.
         order: Streams of one name go through the rows in one order: at equal sizes and steps they
             see the same batches. ``None``: an order of its own.
+        judged: Terms on all validation rows from their means over batches, where the mean of the
+            loss is not the loss of the means: some batches do not show a term.
     """
 
     terms: Callable[[Batch], Terms]
@@ -60,6 +62,7 @@ class Stream:
     terms_of: Callable[[Codes, Batch], Terms] | None = None
     least: int = 2
     order: str | None = None
+    judged: Callable[[Means], dict[str, float]] = Means.result
 
 
 @dataclass(frozen=True)
@@ -426,7 +429,7 @@ class _Fit:
                         with self.accelerator.autocast():
                             terms = stream.terms(self.valid.take(chosen, self.device))
                         sums.add({k: float(v) for k, v in terms.items()}, len(chosen))
-                    result = sums.result()
+                    result = stream.judged(sums)
                     if turn or at:
                         result = {
                             k if k != "loss" else f"loss:{phase.name}.{at}": v
