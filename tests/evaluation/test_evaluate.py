@@ -125,7 +125,8 @@ def test_fusion():
     assert values["retrieval:a>b:R@1"]["value"] > 0.06  # within a class of 37, chance is 0.03
     assert 0.75 < values["reconstruction:a"]["value"] < 1
     assert values["missing:0.9"]["value"] > 0.95
-    assert "only fission" in values["leakage:shared>private:a"]["why"]
+    for key in ("leakage:shared>private:a", "dependence:shared~private:a:information"):
+        assert "only fission" in values[key]["why"]
     assert values["resources:fit_s"] == {"value": 1.5}
     assert values["resources:peak_mib"] == {"value": 2.0}
     assert values["resources:parameters"] == {"value": 10.0}
@@ -174,7 +175,13 @@ def test_fission_shows_what_leaks():
     leaky = judged(no_decoder(Split(leaky=True)))
     assert leaky["leakage:private:a>shared"]["value"] > 0.9
     assert leaky["leakage:private:b>class"]["value"] > 0.95
-    assert "constant" in judged(no_decoder(Silent()))["leakage:shared>private:a"]["why"]
+    free, bound = (f["dependence:shared~private:a:hsic"]["value"] for f in (clean, leaky))
+    assert free < 0.05 and bound > 0.5
+    free, bound = (f["dependence:shared~private:a:information"]["value"] for f in (clean, leaky))
+    assert 0 <= free < 0.2 and bound > 1
+    silent = judged(no_decoder(Silent()))
+    for key in ("leakage:shared>private:a", "dependence:shared~private:a:hsic"):
+        assert "constant" in silent[key]["why"]
 
 
 def test_label_may_be_chosen_and_numbers_are_r2():
