@@ -53,6 +53,25 @@ def test_the_page_holds_them(shown, comparison):
     assert "sound found in a&lt;b" in page
 
 
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (["shared", "a"], "shared and private parts<"),
+        (["a", "b"], "clusters that match across modalities<"),
+        ([], "shared and private parts, or clusters<"),
+    ],
+)
+def test_the_heading_says_what_parts_there_are(comparison, parts, said):
+    row = comparison["rows"][0]
+    row["panel"], row["extras"] = "fission", {"parts": parts}
+    comparison["rows"] = [row]
+    assert html(summarise(comparison)).count(said) == 1
+
+
+def test_clusters_are_no_shared_and_private_parts(shown):
+    assert shown["parts"] == ["a<b", "sound"]
+
+
 def test_a_position_has_the_colour_of_its_fullest_cluster():
     share = np.zeros((3, 2, 2))
     share[0, 0], share[2, 1, 0] = 1.0, 1.0

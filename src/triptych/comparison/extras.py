@@ -65,6 +65,7 @@ def gather(
         groups=test.groups,
     )
     makers: dict[str, Callable[[], Any]] = {
+        "parts": lambda: list(getattr(model, "parts_", ())),
         "history": lambda: _history(model),
         "correlations": lambda: _correlations(model),
         "null": lambda: {} if train is None else _null(model, train),
