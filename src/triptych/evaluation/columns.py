@@ -320,8 +320,8 @@ def columns(data: Dataset, label: str | None = None) -> list[dict[str, Any]]:
         out.append(get("leakage:{a}>{b}", a=SHARED, b=private(a)))
         out.append(get("leakage:{a}>{b}", a=private(a), b=SHARED))
     for a in names:
-        pair = {"a": SHARED, "b": private(a)}
-        out += [get(f"dependence:{{a}}~{{b}}:{what}", **pair) for what in ("hsic", "information")]
+        for what in ("hsic", "information"):
+            out.append(get(f"dependence:{{a}}~{{b}}:{what}", a=SHARED, b=private(a)))
     for part in (SHARED, *(private(a) for a in names)):
         for name in readable_labels(data):
             number = is_number(data.labels[name])

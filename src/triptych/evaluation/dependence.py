@@ -142,4 +142,4 @@ def _leading(z: NDArray[np.float64]) -> NDArray[np.float64]:
     U, s, _ = np.linalg.svd(z - z.mean(axis=0), full_matrices=False)
     kept = max(1, int((s[:DIRECTIONS] > 1e-9 * s[0]).sum()))
     # Equal rows are to stay equal, to the last digit.
-    return np.round(U[:, :kept] * s[:kept] / (s[0] / np.sqrt(len(z))), 9)
+    return np.asarray(np.round(U[:, :kept] * s[:kept] / (s[0] / np.sqrt(len(z))), 9))
