@@ -245,6 +245,24 @@ def test_validation_of_a_fit_with_labels_needs_them_too():
     model.fit(sample.X, validation=sample.X)
 
 
+def test_the_epoch_may_be_chosen_by_the_labels_alone():
+    sample = factors(120, names=("a", "b"))
+    y = np.random.default_rng(0).permutation(np.arange(120) % 2)  # nothing to learn but by heart
+    given = {"training__epochs": 8, "training__learning_rate": 2e-2}
+    held = (sample.X[80:], y[80:])
+    model = small(("a", "b"), **given, training__watch="task")
+    history = model.fit(sample.X[:80], y[:80], validation=held).history_
+    assert history.best_epoch == int(np.argmin(history["valid"]["task"]))
+    assert history.best_epoch != int(np.argmin(history["valid"]["loss"]))
+    # The weights are that epoch's; batches of 32 and 8.
+    judged = [(float(t["task"]), len(b)) for b, t in model._judgements(*held)]
+    task = sum(value * rows for value, rows in judged) / 40
+    assert task == pytest.approx(min(history["valid"]["task"]), rel=1e-5)
+    with pytest.raises(ParameterError, match=r"training__watch: .*'separation'\]; got 'task'"):
+        model.fit(sample.X[:80], validation=sample.X[80:])
+    assert SharedPrivate.misa().training.watch == "task"
+
+
 def test_rows_of_which_nothing_is_known_teach_no_labels():
     sample = factors(60)
     y = (sample.shared[:, 0] > 0).astype(int)

@@ -192,7 +192,8 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         centred separation, between private codes too; decoders that rebuild the features from
         the sum of both codes; attention among all codes and two layers to the label. Weights 1
         (agreement), 0.3 (separation, which the paper adds up over its m + m(m - 1)/2 pairs) and 1
-        (reconstruction, a mean over modalities). Adam 1e-4, batches of 128, dropout 0.5. Here
+        (reconstruction, a mean over modalities). Adam 1e-4, batches of 128, dropout 0.5; of a
+        validation the labels' loss alone chooses the epoch. Here
         gradients are clipped by their norm, the rate falls along a cosine, and the layer of
         attention norms first; the paper clips by value and halves the rate when it stops gaining.
 

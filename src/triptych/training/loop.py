@@ -398,8 +398,9 @@ class _Fit:
         train = self.at.means.result()
         valid = self._validate() if self.valid is not None else {}
         if valid:
-            if valid["loss"] < self.at.best_loss:
-                self.at.best_loss, self.at.best_epoch = valid["loss"], self.at.epoch
+            watched = self._watched(valid)
+            if watched < self.at.best_loss:
+                self.at.best_loss, self.at.best_epoch = watched, self.at.epoch
                 self.at.stale = 0
                 if self.settings.keep_best:
                     self.at.best = {k: v.clone() for k, v in self.network.state_dict().items()}
@@ -409,6 +410,14 @@ class _Fit:
         self.at.history = self.at.history.with_epoch(train, valid, best)
         self.at.means = Means()
         self.at.epoch, self.at.step = self.at.epoch + 1, 0
+
+    def _watched(self, valid: Mapping[str, float]) -> float:
+        if self.settings.watch not in valid:
+            raise ParameterError(
+                f"training__watch: expected a term of the validation, one of {sorted(valid)}; got "
+                f"{self.settings.watch!r}."
+            )
+        return valid[self.settings.watch]
 
     def _validate(self) -> dict[str, float]:
         """The same terms on the validation rows, in evaluation mode, with draws of their own.
