@@ -184,6 +184,25 @@ def test_fission_shows_what_leaks():
         assert "constant" in silent[key]["why"]
 
 
+class Clusters(Fission):
+    """Two centres of two columns for each modality."""
+
+    capabilities = Capabilities(missing_at_transform=True, one_modality_at_transform=True)
+
+    def _fit(self, X, y, validation):
+        self.parts_ = X.names
+
+    def _transform(self, X):
+        return make_parts({m: X[m][:, :4].reshape(-1, 2, 2) for m in X.names}, X.present)
+
+
+def test_clusters_of_a_modality_are_not_its_private_part():
+    values = judged(Clusters())
+    assert values["probe"]["value"] > 0.95
+    for key in ("private:a>class", "shared>class", "private:a>shared"):
+        assert "its parts are clusters" in values[f"leakage:{key}"]["why"]
+
+
 def test_label_may_be_chosen_and_numbers_are_r2():
     values = judged(Mean(), label="size")
     assert values["probe"]["value"] > 0.95

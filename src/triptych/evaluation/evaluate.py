@@ -400,6 +400,8 @@ class _Judge:
         """Per data set: codes of the parts in rows that have all of them, and those rows."""
         if self.model.panel != "fission":
             raise CapabilityError("only fission methods have shared and private parts.")
+        if SHARED not in self.model.parts_:
+            raise CapabilityError("its parts are clusters, and none is shared or private.")
         keys = [part.removeprefix("private:") for part in parts]
         self._needs(*(key for key in keys if key != SHARED))
         out = []
