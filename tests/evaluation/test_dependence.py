@@ -62,6 +62,25 @@ def test_many_rows_are_thinned_and_seeded(z):
     assert found == dependence(long[:, :1], long[:, 1:], max_rows=200, permutations=5)
 
 
+def test_excess_is_the_way_from_chance_to_a_copy(z):
+    same, free = dependence(z, z), dependence(z, np.random.default_rng(9).normal(size=(400, 2)))
+    assert same.excess == pytest.approx(1) and free.excess < 0.02
+    # 0.6 of the rows are of a copy: about as much of the way, less what the others blur
+    mixed = np.where(np.arange(400)[:, None] < 240, z, np.roll(z, 7, axis=0))
+    assert 0.2 < dependence(z, mixed).excess < 0.6
+    apart = dependence(np.eye(40), np.eye(40))  # every row as far from every other
+    assert apart.chance == pytest.approx(1) and apart.excess == 0
+
+
+def test_rows_that_repeat_have_finite_figures(z):
+    """Codes of few different contents, as of words."""
+    few = z[np.arange(400) % 5]
+    found = dependence(few, few)
+    assert found.excess == pytest.approx(1)
+    # five equally likely contents; 80 rows of each: the estimate is near the entropy
+    assert found.information == pytest.approx(np.log(5), abs=0.1)
+
+
 def test_what_cannot_be_asked_is_named(z):
     with pytest.raises(DataError, match="b is constant"):
         dependence(z, np.ones((400, 2)))

@@ -125,7 +125,8 @@ def test_fusion():
     assert values["retrieval:a>b:R@1"]["value"] > 0.06  # within a class of 37, chance is 0.03
     assert 0.75 < values["reconstruction:a"]["value"] < 1
     assert values["missing:0.9"]["value"] > 0.95
-    assert "only fission" in values["leakage:shared>private:a"]["why"]
+    for key in ("leakage:shared>private:a", "dependence:shared~private:a:information"):
+        assert "only fission" in values[key]["why"]
     assert values["resources:fit_s"] == {"value": 1.5}
     assert values["resources:peak_mib"] == {"value": 2.0}
     assert values["resources:parameters"] == {"value": 10.0}
@@ -174,7 +175,32 @@ def test_fission_shows_what_leaks():
     leaky = judged(no_decoder(Split(leaky=True)))
     assert leaky["leakage:private:a>shared"]["value"] > 0.9
     assert leaky["leakage:private:b>class"]["value"] > 0.95
-    assert "constant" in judged(no_decoder(Silent()))["leakage:shared>private:a"]["why"]
+    free, bound = (f["dependence:shared~private:a:hsic"]["value"] for f in (clean, leaky))
+    assert free < 0.05 and bound > 0.5
+    free, bound = (f["dependence:shared~private:a:information"]["value"] for f in (clean, leaky))
+    assert 0 <= free < 0.2 and bound > 1
+    silent = judged(no_decoder(Silent()))
+    for key in ("leakage:shared>private:a", "dependence:shared~private:a:hsic"):
+        assert "constant" in silent[key]["why"]
+
+
+class Clusters(Fission):
+    """Two centres of two columns for each modality."""
+
+    capabilities = Capabilities(missing_at_transform=True, one_modality_at_transform=True)
+
+    def _fit(self, X, y, validation):
+        self.parts_ = X.names
+
+    def _transform(self, X):
+        return make_parts({m: X[m][:, :4].reshape(-1, 2, 2) for m in X.names}, X.present)
+
+
+def test_clusters_of_a_modality_are_not_its_private_part():
+    values = judged(Clusters())
+    assert values["probe"]["value"] > 0.95
+    for key in ("private:a>class", "shared>class", "private:a>shared"):
+        assert "its parts are clusters" in values[f"leakage:{key}"]["why"]
 
 
 def test_label_may_be_chosen_and_numbers_are_r2():

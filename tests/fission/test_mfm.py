@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LinearRegression
 
 import triptych
 from triptych import Modalities, Training
@@ -125,6 +126,40 @@ def test_a_heavy_prior_draws_codes_to_itself_and_takes_from_the_rest():
     # Three codes of 40 draws are about 3 x 0.04 apart from the prior they come from.
     assert found[1][0] < 0.15 < 0.35 < found[0][0]
     assert found[1][1] > found[0][1] + 0.05
+
+
+def test_independence_adds_squared_correlations_of_every_two_codes(tiny, torch_draws):
+    sample, y, _ = tiny
+    there = np.arange(64) < 40
+    X = sample.X.with_present({"c": there})
+    model = small(independence=0.5, surrogate=0.0).fit(X, y)
+    batch = rows_of(model, X, y)
+    found = model._terms(model.network_, batch)
+    z = model.network_.latents(batch)
+    codes = {"y": z.label, **z.private}
+    total = 0.0
+    for a, b in (("y", "a"), ("y", "b"), ("y", "c"), ("a", "b"), ("a", "c"), ("b", "c")):
+        rows = there if "c" in (a, b) else slice(None)
+        one, other = (codes[k].detach().numpy()[rows] for k in (a, b))
+        between = np.corrcoef(one.T, other.T)[: one.shape[1], one.shape[1] :]
+        total += (between**2).sum() / min(between.shape)
+    assert found["dependence"].item() == pytest.approx(total, rel=1e-4)  # float32
+    rest = sum(found[m] for m in NAMES) + found["prior"] + found["task"]
+    assert found["loss"].item() == pytest.approx(rest.item() + 0.5 * total, rel=1e-4)
+    assert "dependence" not in small().fit(X, y).history_["train"]
+
+
+def test_independence_keeps_the_label_out_of_private_codes():
+    sample = factors(400, ("a", "b"), n_shared=1, n_private=1, noise=0.05)
+    y = sample.shared[:, 0]
+    told = []
+    for weight in (0.0, 3.0):
+        training = Training(epochs=10, batch_size=50, learning_rate=8e-3, device="cpu")
+        model = small(("a", "b"), independence=weight, training=training)
+        Z = model.fit(sample.X[:300], y[:300]).transform(sample.X)
+        reader = LinearRegression().fit(Z["a"][:300], y[:300])
+        told.append(reader.score(Z["a"][300:], y[300:]))
+    assert told[1] < 0.55 < 0.7 < told[0]
 
 
 def test_numbers_cost_their_absolute_error(tiny):
@@ -403,6 +438,7 @@ def test_what_only_the_shared_factor_knows_has_the_larger_ratio():
         ({"weights": {"a": -1.0}}, "weights__a"),
         ({"weights": [1, 2]}, "weights: expected a dict by modality name"),
         ({"prior": -1}, "prior"),
+        ({"independence": -1}, "independence"),
         ({"dropout": 1.0}, "dropout"),
     ],
 )

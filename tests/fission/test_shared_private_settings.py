@@ -245,6 +245,24 @@ def test_validation_of_a_fit_with_labels_needs_them_too():
     model.fit(sample.X, validation=sample.X)
 
 
+def test_the_epoch_may_be_chosen_by_the_labels_alone():
+    sample = factors(120, names=("a", "b"))
+    y = np.random.default_rng(0).permutation(np.arange(120) % 2)  # nothing to learn but by heart
+    given = {"training__epochs": 8, "training__learning_rate": 2e-2}
+    held = (sample.X[80:], y[80:])
+    model = small(("a", "b"), **given, training__watch="task")
+    history = model.fit(sample.X[:80], y[:80], validation=held).history_
+    assert history.best_epoch == int(np.argmin(history["valid"]["task"]))
+    assert history.best_epoch != int(np.argmin(history["valid"]["loss"]))
+    # The weights are that epoch's; batches of 32 and 8.
+    judged = [(float(t["task"]), len(b)) for b, t in model._judgements(*held)]
+    task = sum(value * rows for value, rows in judged) / 40
+    assert task == pytest.approx(min(history["valid"]["task"]), rel=1e-5)
+    with pytest.raises(ParameterError, match=r"training__watch: .*'separation'\]; got 'task'"):
+        model.fit(sample.X[:80], validation=sample.X[80:])
+    assert SharedPrivate.misa().training.watch == "task"
+
+
 def test_rows_of_which_nothing_is_known_teach_no_labels():
     sample = factors(60)
     y = (sample.shared[:, 0] > 0).astype(int)
@@ -424,6 +442,24 @@ def test_pairs_and_batches_without_rows_do_not_count_as_agreeing(torch_draws):
     assert model.score(X.with_present({"b": first})) == pytest.approx(
         model.score(X[:32]), rel=1e-5
     )
+
+
+def test_history_leaves_out_batches_that_show_no_agreement():
+    X = factors(64, names=("a", "b")).X
+    given = {"agreement_by": "cosine", "separation": 0.0, "reconstruction": 0.0}
+    gaps = X.with_present({"b": np.arange(64) < 32})
+    kept = {"training__keep_best": False, "training__epochs": 2}
+    model = small(("a", "b"), **given, **kept).fit(X, validation=gaps)
+    whole = small(("a", "b"), **given, **kept).fit(X, validation=X[:32])
+    for term in ("agreement", "loss"):  # the second batch of 32 has no pair
+        found = model.history_["valid"][term]
+        assert found == pytest.approx(whole.history_["valid"][term], rel=1e-5)
+
+    few = X.with_present({"b": np.arange(64) < 2})  # an epoch may never have both in one batch
+    model = small(("a", "b"), **given, training__epochs=6).fit(few)
+    agreement = np.array(model.history_["train"]["agreement"])
+    assert len(agreement) == 6 and np.isnan(agreement).any()
+    assert np.isfinite(model.history_["train"]["loss"]).all()
 
 
 # -- bad input ---------------------------------------------------------------------------

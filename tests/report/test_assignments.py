@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from triptych import Dataset, Modalities, Training
-from triptych.comparison.assignments import _coloured, _hot, _over
+from triptych.comparison.assignments import _coloured, _hot, _over, _pictures
 from triptych.comparison.extras import gather
 from triptych.fission import DeepMultimodalClustering
 from triptych.nn.positions import ConvMap, FrameNet
@@ -38,10 +38,12 @@ def test_rows_have_their_pictures_clusters_and_finds(shown):
     read = read_exhibits(shown).assignments
     assert len(read) == 6
     names = [name for name, _ in read[0]]
-    assert names == ["a<b", "sound", "clusters of a<b", "sound found in a<b"]
+    assert names[:4] == ["a<b", "sound", "clusters of a<b", "sound found in a<b"]
+    assert names[4:] == ["clusters of sound", "a<b found in sound"]
     kinds = [thing.kind for _, thing in read[0]]
-    assert kinds == ["image", "vector", "image", "image"]
-    assert all((thing.width, thing.height) == (24, 16) for _, thing in read[0][2:])
+    assert kinds == ["image", "vector", *["image"] * 4]
+    assert all((thing.width, thing.height) == (24, 16) for _, thing in read[0][2:4])
+    assert all((thing.width, thing.height) == (9, 4) for _, thing in read[0][4:])
     drawn = Image.open(io.BytesIO(base64.b64decode(read[0][2][1].png)))
     assert drawn.mode == "RGB"
 
@@ -51,6 +53,38 @@ def test_the_page_holds_them(shown, comparison):
     page = html(summarise(comparison))
     assert "Clusters and places" in page
     assert "sound found in a&lt;b" in page
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (["shared", "a"], "shared and private parts<"),
+        (["a", "b"], "clusters that match across modalities<"),
+        ([], "shared and private parts, or clusters<"),
+    ],
+)
+def test_the_heading_says_what_parts_there_are(comparison, parts, said):
+    row = comparison["rows"][0]
+    row["panel"], row["extras"] = "fission", {"parts": parts}
+    comparison["rows"] = [row]
+    assert html(summarise(comparison)).count(said) == 1
+
+
+def test_clusters_are_no_shared_and_private_parts(shown):
+    assert shown["parts"] == ["a<b", "sound"]
+
+
+def test_sequences_and_waveforms_are_drawn_with_time_to_the_right():
+    frames = np.array([[0.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    (drawn,) = _pictures([frames], "sequence")
+    np.testing.assert_array_equal(drawn, [[0, 1, 0], [0, 0, 0]])  # the last column is on top
+    tone = np.sin(0.5 * np.pi * np.arange(4000)) * (np.arange(4000) >= 2000)  # a quarter of 2 π
+    spectrum, silent = _pictures([tone, np.zeros(100)], "waveform")
+    assert spectrum.shape[0] == 129 and spectrum[:, : spectrum.shape[1] // 2 - 1].max() < 0.5
+    assert abs(spectrum[:, -1].argmax() - 64) <= 1
+    assert np.isfinite(silent).all()
+    assert _pictures([np.zeros((1000, 3))], "sequence")[0].shape == (3, 256)
+    assert _pictures(["words"], "text") == []
 
 
 def test_a_position_has_the_colour_of_its_fullest_cluster():

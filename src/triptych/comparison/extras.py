@@ -65,6 +65,7 @@ def gather(
         groups=test.groups,
     )
     makers: dict[str, Callable[[], Any]] = {
+        "parts": lambda: list(getattr(model, "parts_", ())),
         "history": lambda: _history(model),
         "correlations": lambda: _correlations(model),
         "null": lambda: {} if train is None else _null(model, train),
@@ -100,8 +101,14 @@ def _history(model: Any) -> dict[str, Any]:
     if history is None:
         return {}
     return {
-        "train": {term: list(v) for term, v in history["train"].items()},
-        "valid": {term: list(v) for term, v in history["valid"].items()},
+        **{
+            part: {
+                # JSON has no NaN, which stands in epochs that did not show the term.
+                term: [v if math.isfinite(v) else None for v in values]
+                for term, values in history[part].items()
+            }
+            for part in ("train", "valid")
+        },
         "best_epoch": getattr(history, "best_epoch", None),
     }
 

@@ -194,6 +194,22 @@ _FAMILIES = (
         "How much of the code {b} a linear or neighbour reader predicts from the code {a}.",
     ),
     Column(
+        "dependence:{a}~{b}:hsic",
+        "{a} depends on {b}",
+        "HSIC",
+        "lower",
+        "Leakage",
+        "Dependence of any form between both codes, beyond what shuffled rows show; 1 for a copy.",
+    ),
+    Column(
+        "dependence:{a}~{b}:information",
+        "information of {a} and {b}",
+        "nats",
+        "lower",
+        "Leakage",
+        "Mutual information of the two leading directions of each code, by nearest neighbours.",
+    ),
+    Column(
         "leakage:{a}>{label}",
         "{a} tells {label}",
         "accuracy",
@@ -303,6 +319,9 @@ def columns(data: Dataset, label: str | None = None) -> list[dict[str, Any]]:
     for a in names:
         out.append(get("leakage:{a}>{b}", a=SHARED, b=private(a)))
         out.append(get("leakage:{a}>{b}", a=private(a), b=SHARED))
+    for a in names:
+        for what in ("hsic", "information"):
+            out.append(get(f"dependence:{{a}}~{{b}}:{what}", a=SHARED, b=private(a)))
     for part in (SHARED, *(private(a) for a in names)):
         for name in readable_labels(data):
             number = is_number(data.labels[name])

@@ -24,6 +24,7 @@ from triptych.evaluation.columns import (
     private,
     readable_labels,
 )
+from triptych.evaluation.dependence import DependenceScore, dependence
 from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
 from triptych.evaluation.prediction import (
@@ -57,6 +58,8 @@ Value = dict[str, Any]
 READER_ROWS = 2000
 # Rows that are predicted under noise, which is drawn for every number of theirs.
 NOISE_ROWS = 2000
+# Shuffles of rows, whose mean dependence is taken off; it settles after few.
+PERMUTATIONS = 10
 
 
 def evaluate(
@@ -381,6 +384,12 @@ class _Judge:
         for a, b in [*ways, *((b, a) for a, b in ways)]:
             found = self._attempt(self._leak, a, b)
             out[f"leakage:{a}>{b}"] = _read(found, "value")
+        for a, b in ways:
+            depends = self._attempt(self._depend, a, b)
+            out[f"dependence:{a}~{b}:hsic"] = _read(depends, "excess")
+            # An estimate about 0 may lie below it, which is no less dependent.
+            known = depends if isinstance(depends, str) else max(0.0, depends.information)
+            out[f"dependence:{a}~{b}:information"] = _number(known)
         for part in (SHARED, *(private(a) for a in self.names)):
             for name in self.labels:
                 found = self._attempt(self._tell, part, name)
@@ -391,6 +400,8 @@ class _Judge:
         """Per data set: codes of the parts in rows that have all of them, and those rows."""
         if self.model.panel != "fission":
             raise CapabilityError("only fission methods have shared and private parts.")
+        if SHARED not in self.model.parts_:
+            raise CapabilityError("its parts are clusters, and none is shared or private.")
         keys = [part.removeprefix("private:") for part in parts]
         self._needs(*(key for key in keys if key != SHARED))
         out = []
@@ -407,6 +418,10 @@ class _Judge:
     def _leak(self, source: str, target: str) -> Any:
         ((za, zb), _), ((ta, tb), _) = self._parts(source, target)
         return leakage(za, zb, ta, tb, self.seed)
+
+    def _depend(self, a: str, b: str) -> DependenceScore:
+        ((za, zb), _) = self._parts(a, b)[1]
+        return dependence(za, zb, permutations=PERMUTATIONS, random_state=self.seed)
 
     def _tell(self, part: str, label: str) -> Any:
         ((train,), a), ((test,), b) = self._parts(part)

@@ -95,12 +95,14 @@ def agreement_of(
 
 
 def agreement_is_seen(by: str, present: Mapping[str, Any]) -> bool:
-    """Whether rows with these modalities say anything of how far codes agree.
+    """Whether rows with these modalities, of all processes, say how far codes agree.
 
     Args:
         by: One of ``AGREEMENTS``.
         present: Boolean (n,) by modality.
     """
+    if any(isinstance(mask, Tensor) for mask in present.values()):
+        present = {m: gather(mask) for m, mask in present.items()}
     if by == "adversarial":
         return all(bool(mask.any()) for mask in present.values())
     return _most_together(by, present) > 1

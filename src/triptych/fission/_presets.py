@@ -56,5 +56,5 @@ def misa(n_components: int, modalities: int) -> dict[str, Any]:
             dropout=0.5,
             withheld=0.0,
         ),
-        "training": Training(batch_size=128, learning_rate=1e-4, weight_decay=0.0),
+        "training": Training(batch_size=128, learning_rate=1e-4, weight_decay=0.0, watch="task"),
     }

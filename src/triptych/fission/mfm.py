@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from triptych.contracts.supervised import SupervisedMethod
 from triptych.contracts.swapping import SwappingMethod
 from triptych.errors import DataError, ParameterError
 from triptych.fission._mfm_network import Latents, MFMNetwork, proper_subsets
-from triptych.losses.divergence import hsic, mmd
+from triptych.losses.divergence import decorrelation, hsic, mmd
 from triptych.losses.gather import gather
 from triptych.modalities import SHARED, Kind, Modalities
 from triptych.nn.parts import Parts
@@ -42,7 +43,8 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
     laws of data and label and of what is generated:
 
     .. math:: L = \sum_m \lambda_m c_m(x_m, \hat x_m) + \tau\, c_y(y, \hat y)
-              + \lambda \sum_z \mathrm{MMD}\big(Q_z, N(0, I)\big) + \sigma S
+              + \lambda \sum_z \mathrm{MMD}\big(Q_z, N(0, I)\big)
+              + \iota \sum_{z, z'} \mathrm{corr}^2(z, z') + \sigma S
 
     *Surrogates* (S) learn codes from fewer modalities: of every training row some are hidden, and
     a network of its own must give z_y and the hidden z_a (held constant here, so that they are
@@ -50,6 +52,10 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
     label. Only codes are imputed, never raw data. Where fewer than half of the training rows are
     complete, surrogates give z_y of all rows: an encoder of all modalities together would learn
     from the few that are.
+
+    The divergences see one code at a time, and the prior says more: that codes are independent.
+    Without iota nothing keeps the label, which z_y has, out of z_a as well, and decoders may then
+    read it there.
 
     c is the mean squared error of standardised columns (or nats per token), and for labels the
     cross-entropy or, for numbers, the absolute error.
@@ -68,6 +74,7 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
         kernel: Of the divergence: ``"imq"`` with the constant 2 d of Wasserstein autoencoders,
             ``"gaussian"`` with the median distance, or ``"authors"``, a Gaussian of width d / √2,
             which is nearly constant for wide codes and then needs weights of 10 to 200.
+        independence: Weight ι of squared correlations between any two codes; 0 is the paper's.
         surrogate: Weight σ.
         dropout: Share of hidden units of generators and D left out while training.
         task: ``"auto"``, ``"classification"``, ``"multilabel"`` or ``"regression"``.
@@ -79,12 +86,14 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
         parts_: ``("shared", *names)``.
         jointly_: Whether z_y of complete rows is read from all modalities together.
         history_: ``"loss"``, ``"task"``, the error of each modality, ``"prior"`` (summed over
-            codes), and of surrogates ``"surrogate"`` (squared distance of codes),
+            codes), ``"dependence"`` (summed over pairs of codes; where ``independence`` weighs
+            it), and of surrogates ``"surrogate"`` (squared distance of codes),
             ``"surrogate task"`` and ``"surrogate error"``.
 
     ``transform`` gives z_y as ``"shared"`` and z_a by modality; :meth:`factors_of` the factors.
     Decoders all see f_y, so it may come to hold what is private: decode with private codes
-    permuted (:meth:`swap`) to see. ``score`` is accuracy or R².
+    permuted (:meth:`swap`) to see. Wide private codes come to hold what is shared: a few columns
+    and ``independence=1`` keep more of it in z_y. ``score`` is accuracy or R².
 
     References:
         Tsai, Liang, Zadeh, Morency, Salakhutdinov 2019, Learning Factorized Multimodal
@@ -115,6 +124,7 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
         weights: Mapping[str, float] | None = None,
         prior: float = 1.0,
         kernel: str = "imq",
+        independence: float = 0.0,
         surrogate: float = 1.0,
         dropout: float = 0.0,
         task: str = "auto",
@@ -131,6 +141,7 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
         self.weights = weights
         self.prior = prior
         self.kernel = kernel
+        self.independence = independence
         self.surrogate = surrogate
         self.dropout = dropout
         self.task = task
@@ -148,7 +159,7 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
             check_number(key, value, low=1, integer=True)
         for name in ("factors", "width"):
             check_number(name, getattr(self, name), low=1, integer=True)
-        for name in ("prior", "surrogate", "task_weight"):
+        for name in ("prior", "independence", "surrogate", "task_weight"):
             check_number(name, getattr(self, name), low=0)
         if not isinstance(self.weights, Mapping | None):
             raise ParameterError(
@@ -213,6 +224,9 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
             prior = prior + self._from_prior(code, batch.present[m])
         terms = {**errors, "prior": prior}
         loss = self._weighted(errors) + self.prior * prior
+        if self.independence:
+            terms["dependence"] = self._dependence(z, known, batch)
+            loss = loss + self.independence * terms["dependence"]
         if batch.y is not None:
             terms["task"] = self._task_loss(network.read(z), batch)
             loss = loss + self.task_weight * terms["task"]
@@ -240,6 +254,16 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
         if self.kernel == "imq":
             return mmd(z, drawn, kernel="imq", widths=math.sqrt(2 * d))
         return mmd(z, drawn, widths=d / math.sqrt(2) if self.kernel == "authors" else None)
+
+    def _dependence(self, z: Latents, known: Tensor, batch: Batch) -> Tensor:
+        """Squared correlations of every two codes, over the rows that have both."""
+        codes = [(z.label, known), *((z.private[m], batch.present[m]) for m in batch.names)]
+        found = z.label.sum() * 0.0
+        for (one, a), (other, b) in combinations(codes, 2):
+            rows = gather(a & b)
+            if int(rows.sum()) > 1:
+                found = found + decorrelation(gather(one)[rows], gather(other)[rows])
+        return found
 
     def _surrogate_terms(self, network: Any, batch: Batch, z: Latents) -> dict[str, Tensor]:
         """How far surrogates are from the codes, and what is made of them from the data."""

@@ -31,6 +31,8 @@ from triptych.nn.decoders import SquaredErrorDecoder
 from triptych.nn.parts import Parts
 from triptych.nn.shared_private import Form
 from triptych.training.batches import Batch
+from triptych.training.history import Means
+from triptych.training.loop import Phase, Stream
 from triptych.training.settings import Training
 
 
@@ -83,8 +85,9 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
     Attributes:
         parts_: ``("shared", *names)``.
         target_: What is predicted; ``None`` after a fit without labels.
-        history_: ``"loss"``, ``"agreement"``, ``"separation"``, the error of each modality, and
-            ``"task"`` where there are labels.
+        history_: ``"loss"``, ``"agreement"`` (mean over the batches that have pairs to measure it
+            on), ``"separation"``, the error of each modality, and ``"task"`` where there are
+            labels.
 
     ``transform`` gives ``"shared"``, the mean of the shared codes of the modalities present (at
     unit length, where each is), and a private code for each modality given. ``reconstruct`` reads
@@ -189,7 +192,8 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         centred separation, between private codes too; decoders that rebuild the features from
         the sum of both codes; attention among all codes and two layers to the label. Weights 1
         (agreement), 0.3 (separation, which the paper adds up over its m + m(m - 1)/2 pairs) and 1
-        (reconstruction, a mean over modalities). Adam 1e-4, batches of 128, dropout 0.5. Here
+        (reconstruction, a mean over modalities). Adam 1e-4, batches of 128, dropout 0.5; of a
+        validation the labels' loss alone chooses the epoch. Here
         gradients are clipped by their norm, the rate falls along a cosine, and the layer of
         attention norms first; the paper clips by value and halves the rate when it stops gaining.
 
@@ -288,16 +292,22 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         if y is not None and self.target_ is not None:
             return super()._score(X, y)
         self._check_agreement(X, "score")
-        found = {"loss": 0.0, "agreement": 0.0}
-        seen = agreed = 0
+        sums = Means()
         for batch, terms in self._judgements(X, y):
-            for name in found:
-                found[name] += float(terms[name]) * len(batch)
-            seen += len(batch)
-            agreed += len(batch) * agreement_is_seen(self.agreement_by, batch.present)
-        # Agreement is a mean over the batches that show it; in others it stands as 0.
-        lacking = found["agreement"] / max(agreed, 1) - found["agreement"] / seen
-        return -(found["loss"] / seen + self.agreement * lacking)
+            sums.add({k: float(v) for k, v in terms.items()}, len(batch))
+        return -self._judged(sums)["loss"]
+
+    def _judged(self, sums: Means) -> dict[str, float]:
+        """Means of terms, and their loss: batches that show no agreement count as the others."""
+        found = sums.result()
+        lacking = (1 - sums.share("agreement")) * found.get("agreement", 0.0)
+        return {**found, "loss": found["loss"] + self.agreement * lacking}
+
+    def _phases(self, network: Any) -> tuple[Phase, ...]:
+        stream = Stream(
+            lambda batch: self._terms(network, batch), least=self._fewest, judged=self._judged
+        )
+        return (Phase("all", (stream,)),)
 
     def _build(self, kinds: Mapping[str, Kind]) -> Network:
         def maps(part: str, names: Iterable[str], n_in: int, n_out: int) -> Parts:
@@ -368,7 +378,9 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
             + self.separation * separation
             + self.reconstruction * torch.stack(list(errors.values())).sum()
         )
-        terms = {"agreement": agreement, "separation": separation, **errors}
+        terms = {"separation": separation, **errors}
+        if agreement_is_seen(self.agreement_by, batch.present):
+            terms = {"agreement": agreement, **terms}
         if batch.y is not None and self.target_ is not None:
             outputs = network.read(shared, private, batch)
             terms["task"] = self._task_loss(outputs, batch)

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from triptych.errors import FileError
+from triptych.modalities import SHARED
 from triptych.report import figures
 from triptych.report.confusion import confusion_map
 from triptych.report.exhibits import Item
@@ -30,8 +31,10 @@ MOST_EXAMPLES = 8
 PANELS = {
     "fusion": "one code of each sample",
     "coordination": "one comparable code per modality",
-    "fission": "shared and private parts",
+    "fission": "shared and private parts, or clusters",
 }
+# Of fission, once the parts are known.
+SPLIT, CLUSTERED = "shared and private parts", "clusters that match across modalities"
 _BREAKS = r"(?<=[a-z]{2})(?=[A-Z][a-z])|(?<=[_/:,\N{RIGHTWARDS ARROW}])(?=\S)"
 _DIRECTION = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
 
@@ -184,10 +187,16 @@ def _section(row: Row) -> _Section:
     folded = (figures.loss_terms(shown.curves, row.name),)
     return _Section(
         row,
-        PANELS.get(row.panel, ""),
+        _about(row),
         tuple(p for p in pictures if p is not None),
         tuple(p for p in folded if p is not None),
     )
+
+
+def _about(row: Row) -> str:
+    if row.panel == "fission" and row.parts:
+        return SPLIT if SHARED in row.parts else CLUSTERED
+    return PANELS.get(row.panel, "")
 
 
 def _sparkline(item: Item) -> Picture | None:

@@ -144,6 +144,7 @@ def _row(
         exhibits=Exhibits() if failed else read_exhibits(record.get("extras")),
         anchor=f"row-{i}",
         warnings=tuple(str(said) for said in record.get("warnings") or ()),
+        parts=tuple(str(part) for part in (record.get("extras") or {}).get("parts") or ()),
     )
 
 

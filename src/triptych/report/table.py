@@ -67,7 +67,7 @@ class Row:
     """One method or baseline; ``cells`` stand in the order of the summary's columns.
 
     ``failed`` rows have no values; of these, ``unsuited`` ones do not take such data and were not
-    tried. ``warnings`` were given on the way.
+    tried. ``warnings`` were given on the way; ``parts`` are what a fission code consists of.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Row:
     anchor: str
     unsuited: bool = False
     warnings: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -17,7 +18,8 @@ class History:
     """Terms of the loss by epoch; ``history["train"]["loss"]`` is a list, one entry per epoch.
 
     Args:
-        train: Mean over the epoch's batches, by term.
+        train: Mean over the epoch's batches that show the term, by term; NaN in an epoch of which
+            no batch does.
         valid: The same terms on validation rows; empty without validation.
         best_epoch: Epoch (from 0) whose weights were kept, or ``None`` for the last.
     """
@@ -42,7 +44,8 @@ class History:
         def longer(
             old: dict[str, list[float]], new: Mapping[str, float]
         ) -> dict[str, list[float]]:
-            return {k: [*old.get(k, []), float(v)] for k, v in new.items()}
+            unknown = [math.nan] * max(map(len, old.values()), default=0)
+            return {k: [*old.get(k, unknown), float(new.get(k, math.nan))] for k in {**old, **new}}
 
         return History(longer(self.train, train), longer(self.valid, valid), best)
 
@@ -64,7 +67,7 @@ def mean_history(each: Mapping[str, History]) -> History:
 
 
 class Means:
-    """Running means of named terms, weighted by rows; terms of other phases have other rows."""
+    """Running means of named terms, weighted by rows of the batches that show them."""
 
     def __init__(
         self, sums: Mapping[str, float] | None = None, rows: Mapping[str, float] | None = None
@@ -76,6 +79,10 @@ class Means:
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + value * rows
             self.rows[name] = self.rows.get(name, 0.0) + rows
+
+    def share(self, name: str) -> float:
+        """Share of the loss's rows whose batches show a term."""
+        return self.rows.get(name, 0.0) / max(self.rows.get("loss", 0.0), 1.0)
 
     def result(self) -> dict[str, float]:
         """The means so far."""

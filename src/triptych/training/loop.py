@@ -52,6 +52,8 @@ class Stream:
         least: Fewest rows that the terms can use; a last batch of fewer is dropped.
         order: Streams of one name go through the rows in one order: at equal sizes and steps they
             see the same batches. ``None``: an order of its own.
+        judged: Terms on all validation rows from their means over batches, where the mean of the
+            loss is not the loss of the means: some batches do not show a term.
     """
 
     terms: Callable[[Batch], Terms]
@@ -60,6 +62,7 @@ class Stream:
     terms_of: Callable[[Codes, Batch], Terms] | None = None
     least: int = 2
     order: str | None = None
+    judged: Callable[[Means], dict[str, float]] = Means.result
 
 
 @dataclass(frozen=True)
@@ -409,8 +412,9 @@ class _Fit:
         train = self.at.means.result()
         valid = self._validate() if self.valid is not None else {}
         if valid:
-            if valid["loss"] < self.at.best_loss:
-                self.at.best_loss, self.at.best_epoch = valid["loss"], self.at.epoch
+            watched = self._watched(valid)
+            if watched < self.at.best_loss:
+                self.at.best_loss, self.at.best_epoch = watched, self.at.epoch
                 self.at.stale = 0
                 if self.settings.keep_best:
                     self.at.best = {k: v.clone() for k, v in self.network.state_dict().items()}
@@ -420,6 +424,14 @@ class _Fit:
         self.at.history = self.at.history.with_epoch(train, valid, best)
         self.at.means = Means()
         self.at.epoch, self.at.step = self.at.epoch + 1, 0
+
+    def _watched(self, valid: Mapping[str, float]) -> float:
+        if self.settings.watch not in valid:
+            raise ParameterError(
+                f"training__watch: expected a term of the validation, one of {sorted(valid)}; got "
+                f"{self.settings.watch!r}."
+            )
+        return valid[self.settings.watch]
 
     def _validate(self) -> dict[str, float]:
         """The same terms on the validation rows, in evaluation mode, with draws of their own.
@@ -440,7 +452,7 @@ class _Fit:
                         with self.accelerator.autocast():
                             terms = stream.terms(self.valid.take(chosen, self.device))
                         sums.add({k: float(v) for k, v in terms.items()}, len(chosen))
-                    result = sums.result()
+                    result = stream.judged(sums)
                     if turn or at:
                         result = {
                             k if k != "loss" else f"loss:{phase.name}.{at}": v

@@ -27,9 +27,11 @@ class Training:
         warmup: Share of all steps in which the rate rises linearly, in [0, 1).
         gradient_clip: Largest norm of the gradient; ``None`` for no limit.
         accumulate: Batches whose gradients are added up before one step.
-        patience: Epochs without a better validation loss before training stops; ``None``: never.
+        watch: Term of the validation that tells which epoch is better, smaller is: the whole
+            ``"loss"`` or one by its name in ``history_``, for instance ``"task"``.
+        patience: Epochs without a better validation before training stops; ``None``: never.
         validation_share: Share of rows set aside for validation when ``fit`` is given none.
-        keep_best: Whether the weights of the best validation loss are kept; else the last.
+        keep_best: Whether the weights of the epoch of the best validation are kept; else the last.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         precision: ``"32"``, ``"bf16"`` or ``"16"`` (mixed).
         checkpoint: Folder from which an interrupted ``fit`` goes on, exactly; ``None``: none.
@@ -47,6 +49,7 @@ class Training:
     warmup: float = 0.05
     gradient_clip: float | None = 1.0
     accumulate: int = 1
+    watch: str = "loss"
     patience: int | None = None
     validation_share: float = 0.0
     keep_best: bool = True
@@ -69,6 +72,10 @@ class Training:
         if self.gradient_clip is not None:
             check_number("training__gradient_clip", self.gradient_clip, low=0, open_low=True)
         check_number("training__accumulate", self.accumulate, low=1, integer=True)
+        if not isinstance(self.watch, str):
+            raise ParameterError(
+                f"training__watch: expected the name of a term, got {self.watch!r}."
+            )
         if self.patience is not None:
             check_number("training__patience", self.patience, low=1, integer=True)
         check_number("training__validation_share", self.validation_share, low=0, high=0.9)
