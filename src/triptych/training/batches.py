@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -79,23 +79,6 @@ class Batch:
             None if self.y is None else self.y[rows],
         )
 
-    def bare(self) -> Batch:
-        """The batch without values: what a loss of codes asks."""
-        return Batch({}, {}, self.present, self.rows, self.content, self.y)
-
-    @staticmethod
-    def joined(parts: Sequence[Batch]) -> Batch:
-        """Bare batches one after another."""
-        first = parts[0]
-        return Batch(
-            {},
-            {},
-            {m: torch.cat([part.present[m] for part in parts]) for m in first.present},
-            torch.cat([part.rows for part in parts]),
-            {m: torch.cat([part.content[m] for part in parts]) for m in first.content},
-            None if first.y is None else torch.cat([p.y for p in parts if p.y is not None]),
-        )
-
 
 class Rows:
     """All rows of some modalities, from which batches are taken.
@@ -147,12 +130,18 @@ class Rows:
     def __len__(self) -> int:
         return self.n
 
-    def take(self, rows: NDArray[np.intp], device: torch.device | str = "cpu") -> Batch:
-        """A batch of these rows on a device."""
+    def take(
+        self, rows: NDArray[np.intp], device: torch.device | str = "cpu", *, values: bool = True
+    ) -> Batch:
+        """A batch of these rows on a device; without ``values`` what a loss of codes asks."""
         at = torch.from_numpy(np.ascontiguousarray(rows))
-        values, lengths, present = {}, {}, {}
+        read: dict[str, Tensor] = {}
+        lengths, present = {}, {}
         for name, reader in self.readers.items():
             mask = self.present[name][at]
+            present[name] = mask.to(device)
+            if not values:
+                continue
             if name in self.lazy:
                 raw, length = self._read(name, self.lazy[name][rows][name], mask.numpy(), rows)
             else:
@@ -165,9 +154,9 @@ class Rows:
             if not self.always[name] and not bool(mask.all()):
                 keep = mask.to(device).reshape(-1, *[1] * (ready.ndim - 1))
                 ready = torch.where(keep, ready, torch.zeros_like(ready))
-            values[name], present[name] = ready, mask.to(device)
+            read[name] = ready
         return Batch(
-            values,
+            read,
             lengths,
             present,
             at.to(device),

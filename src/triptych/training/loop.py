@@ -376,33 +376,37 @@ class _Fit:
         Rows are taken anew for every piece: a whole batch of them as floats would be larger than
         all that one piece needs.
         """
-        pieces = [chosen[i : i + micro] for i in range(0, len(chosen), micro)]
-        states, found, heads = [], [], []
+        pieces = [slice(i, i + micro) for i in range(0, len(chosen), micro)]
+        batch = self.rows.take(chosen, self.device, values=False)
+        states = {k: v.new_empty(len(pieces), *v.shape) for k, v in _generators().items()}
+        codes: dict[str, Tensor] = {}
         with torch.no_grad(), self.accelerator.autocast():
-            for rows in pieces:
-                piece = self.rows.take(rows, self.device)
-                states.append(_generators())
-                found.append(encode(piece))
-                heads.append(piece.bare())
-        batch = Batch.joined(heads)
-        codes = {m: torch.cat([f[m] for f in found]).requires_grad_() for m in found[0]}
+            for i, part in enumerate(pieces):
+                piece = self.rows.take(chosen[part], self.device)
+                for k, state in _generators().items():
+                    states[k][i] = state
+                for m, code in encode(piece).items():
+                    # Room for all at once: what is kept piece by piece would sit in the room
+                    # that each piece frees, and the next one would not fit in again.
+                    if m not in codes:
+                        codes[m] = code.new_empty(len(chosen), *code.shape[1:])
+                    codes[m][part] = code
+        for code in codes.values():
+            code.requires_grad_()
         with self.accelerator.autocast():
             terms: Terms = terms_of(codes, batch)
         # Parameters of the loss itself (a scale) get their gradient here.
         with self.accelerator.no_sync(self.wrapped):
             self._backward_of(terms["loss"] / parts)
         after = _generators()
-        start = 0
-        for rows, state in zip(pieces, states, strict=True):
-            piece = self.rows.take(rows, self.device)
-            _set_generators(state)
-            stop = start + len(piece)
+        for i, part in enumerate(pieces):
+            piece = self.rows.take(chosen[part], self.device)
+            _set_generators({k: v[i].clone() for k, v in states.items()})
             with self.accelerator.autocast():
                 again = self.wrapped(encode, piece)
-            grads = [codes[m].grad[start:stop] for m in again if codes[m].grad is not None]  # type: ignore[index]
+            grads = [codes[m].grad[part] for m in again if codes[m].grad is not None]  # type: ignore[index]
             kept = [again[m] for m in again if codes[m].grad is not None]
             torch.autograd.backward(kept, grads)
-            start = stop
         _set_generators(after)
         return terms
 
