@@ -121,7 +121,7 @@ def prepare(side, batch, steps, width, bands, n):
     settings = Training(epochs=1, batch_size=batch, device="cpu")
     model = EarlyFusion(64, layers=(width, width), training=settings, random_state=0)
     model.fit(X[: 2 * batch], y[: 2 * batch])
-    rows = Rows(X, model.inputs_, model._targets(y))
+    rows = Rows(X, model.inputs_, model._targets(y, "y"))
     kinds = {m: X.kind(m) for m in sorted(X.names)}
     network, plain = model._build(kinds).train(), Plain(width, bands, 64, 10)
     one = rows.take(np.arange(batch))
