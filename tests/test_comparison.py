@@ -536,3 +536,10 @@ def test_worse_than_the_mean_is_no_win(better, won):
     ]
     summary = summarise({"columns": [column], "rows": rows})
     assert any(cell.mark for r in summary.rows for cell in r.cells) == won
+
+
+@pytest.mark.parametrize("what", ["training", "params"])
+def test_what_is_no_mapping_is_refused_by_name(what):
+    X = {"a": np.random.default_rng(0).normal(size=(40, 2)), "b": np.eye(40)}
+    with pytest.raises(ParameterError, match=f"{what}: expected a mapping.*got Training"):
+        compare(Dataset(Modalities(X)), methods=["CCA"], **{what: Training(epochs=1)})

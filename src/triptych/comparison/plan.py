@@ -20,6 +20,8 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     name: {"ridge": 1.0} for name in ("CCA", "GCCA", "MCCA", "ProbabilisticCCA")
 }
 
+EXAMPLES = {"training": "{'epochs': 8}", "params": "{'CCA': {'ridge': 0.1}}"}
+
 Wanted = str | Method | type[Method]
 
 
@@ -69,6 +71,13 @@ def jobs(
     """
     if isinstance(methods, str):
         raise ParameterError(f"methods: expected a list, got {methods!r}; write [{methods!r}].")
+    for what, parts in (("training", training), ("params", params)):
+        if not isinstance(parts, Mapping):
+            raise ParameterError(
+                f"{what}: expected a mapping from names to values, for instance "
+                f"{EXAMPLES[what]}, got {type(parts).__name__}. What it does not name keeps each "
+                "method's own value."
+            )
     chosen: Iterable[tuple[str | None, Wanted]]
     if methods is None:
         chosen = [(None, cls) for cls in catalog.methods().values()]

@@ -81,7 +81,7 @@ def compare(
     seeds = _check_seeds(seeds)
     data = dataset if isinstance(dataset, Dataset) else Dataset(Modalities(dataset))
     parts, split = divided(data, split, label)
-    planned = jobs(methods, training or {}, params or {}, len(data.X.names))
+    planned = jobs(methods, {} if training is None else training, params or {}, len(data.X.names))
     if len(data.X.names) < 2:
         whys = [unsuited(job, parts) for job in planned if job.panel != "baseline"]
         if whys and all(whys):
