@@ -96,6 +96,13 @@ def test_a_value_that_is_no_share_has_no_error_by_rows():
     assert [r.cells[0].mark for r in summarise(record).rows] == ["best", ""]
 
 
+def test_an_r2_below_zero_is_praised_nowhere():
+    record = tiny({"a": (-0.01, 0.0), "b": (-0.2, 0.0)}, unit="R²", group="Reconstruction")
+    summary = summarise(record)
+    assert "best" not in summary.lead and "close" not in summary.lead
+    assert summary.findings[0].text == "No method does better here than always saying the mean."
+
+
 def test_nats_are_shown_as_bits():
     summary = summarise(tiny({"a": (math.log(2) * 3, math.log(2))}, unit="nats per token"))
     assert summary.columns[0].unit == "bits per token"

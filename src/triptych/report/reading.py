@@ -47,7 +47,7 @@ def lead_of(summary: Summary, data: Mapping[str, Any]) -> str:
     unbeaten: dict[str, list[str]] = {}
     for group in summary.groups:
         verdict = _verdict(summary, group)
-        if verdict is None or group.key == "cost":
+        if verdict is None or group.key == "cost" or verdict.worthless:
             continue
         doing = _doing(group, summary.label)
         if len(verdict.ranked) > 1:
@@ -135,6 +135,7 @@ class _Verdict:
         self.close = close if known else same
         self.leaders = [r.name for r in self.close]
         self.behind = [r for r in self.ranked if r not in self.close]
+        self.worthless = not best.mark  # see ``marked``: an R² that is not above 0 is no win
         judged = column.group not in UNJUDGED
         self.baselines = ranking(summary.baselines, at, column.better) if judged else []
         self.unbeaten: list[Row] = [r for r in self.baselines if r.cells[at].mark == "unbeaten"]
@@ -181,6 +182,8 @@ def _measure(column: Column) -> str:
 
 def _contest(summary: Summary, group: Group, verdict: _Verdict) -> str:
     at, unit, best = verdict.at, verdict.column.unit, verdict.ranked[0]
+    if verdict.worthless:
+        return "No method does better here than always saying the mean."
     sentences = []
     if len(verdict.ranked) == 1:
         silent = [r for r in summary.methods if not r.failed and r.cells[at].mean is None]
