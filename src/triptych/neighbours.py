@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from triptych.errors import ParameterError
 
 # Queries and products that are held at a time; the first rows only find a threshold.
 QUERIES, PRODUCTS, FIRST = 256, 1 << 20, 1024
@@ -39,11 +42,30 @@ def _squarable(Z: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def first_best(
-    scores: NDArray[np.floating], k: int
-) -> tuple[NDArray[np.intp], NDArray[np.floating]]:
-    """Columns and values of the k largest in each row (q, n), best first; ties to the earlier."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return best, np.take_along_axis(scores, best, axis=1)
+    tiles: Iterable[NDArray[np.floating]], k: int
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Columns and values of the k largest in each row, best first; ties to the earlier.
+
+    Args:
+        tiles: Scores of some queries with all n candidates, (some of q, n), one after another.
+        k: How many.
+
+    Returns:
+        Both (q, k).
+
+    Raises:
+        ParameterError: If k exceeds n.
+    """
+    found = []
+    for scores in tiles:
+        if k > scores.shape[1]:
+            raise ParameterError(
+                f"k: expected at most {scores.shape[1]}, the rows of among; got {k}."
+            )
+        best = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :k]
+        found.append((best, np.take_along_axis(scores, best, axis=1).astype(np.float64)))
+    rows, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return rows, values
 
 
 def nearest(

@@ -320,15 +320,7 @@ class GatedCoordination(DeepMethod, Coordination):
         if self.gates == "own":
             return super().retrieve(query, among, k)
         check_number("k", k, low=1, integer=True)
-        found = []
-        for cosines in self._similar(query, among):
-            if k > cosines.shape[1]:
-                raise ParameterError(
-                    f"k: expected at most {cosines.shape[1]}, the rows of among; got {k}."
-                )
-            found.append(first_best(cosines.astype(np.float64), k))
-        best, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return best, values
+        return first_best(self._similar(query, among), k)
 
 
 def _deaf_codes(network: Any, name: str, h: Tensor) -> Tensor:

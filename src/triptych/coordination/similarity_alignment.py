@@ -355,15 +355,8 @@ class SimilarityAlignment(PairLoss):
         Arguments and results are those of every coordination method, with g for cosine.
         """
         check_number("k", k, low=1, integer=True)
-        found = []
-        for logits in self._compared(query, among):
-            if k > logits.shape[1]:
-                raise ParameterError(
-                    f"k: expected at most {logits.shape[1]}, the rows of among; got {k}."
-                )
-            # By logarithms, which tell apart what is 0 as a number.
-            found.append(first_best(logits, k))
-        rows, logits = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        # By logarithms, which tell apart what is 0 as a number.
+        rows, logits = first_best(self._compared(query, among), k)
         return rows, self._values(logits)
 
     def _values(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from triptych.report.numbers import count, finite, listed
@@ -190,14 +190,7 @@ def _contest(summary: Summary, group: Group, verdict: _Verdict) -> str:
         if silent:
             sentences.append(f"Only {best.name} has a value here; the notes say why.")
     elif len(verdict.close) > 1:
-        cells = [r.cells[at] for r in verdict.close]
-        near = (
-            "equal"
-            if len({cell.mean for cell in cells}) == 1
-            else "within the spread"
-            if not any(cell.error for cell in cells)
-            else "within what so many test rows can tell"
-        )
+        near = _nearness([r.cells[at] for r in verdict.close])
         others = [f"{r.name} ({said(r.cells[at], unit)})" for r in verdict.close[1:]]
         sentences.append(f"Too close to call: {listed(others)} {_are(others)} {near}.")
     else:
@@ -218,6 +211,15 @@ def _contest(summary: Summary, group: Group, verdict: _Verdict) -> str:
             every = "both" if judged == 2 else f"all {judged}"
             sentences.append(f"{next(iter(leads))} has the best mean in {every} columns.")
     return " ".join(sentences)
+
+
+def _nearness(cells: Sequence[Cell]) -> str:
+    """Why these are too close to call."""
+    if len({cell.mean for cell in cells}) == 1:
+        return "equal"
+    if any(cell.error for cell in cells):
+        return "within what so many test rows can tell"
+    return "within the spread"
 
 
 def _against_baselines(verdict: _Verdict) -> list[str]:

@@ -126,11 +126,7 @@ def _row(
     failed = unsuited or record.get("status") == "failed"
     values = record.get("values") or {}
     cells = [
-        Cell("\N{EN DASH}")
-        if failed
-        else replace(
-            _cell(values.get(column.key), column, notes), error=_error(values, column, tested)
-        )
+        Cell("\N{EN DASH}") if failed else _cell(values, column, notes, tested)
         for column in columns
     ]
     return Row(
@@ -148,8 +144,10 @@ def _row(
     )
 
 
-def _cell(value: Mapping[str, Any] | None, column: Column, notes: dict[str, int]) -> Cell:
-    value = value or {}
+def _cell(
+    values: Mapping[str, Any], column: Column, notes: dict[str, int], tested: float | None
+) -> Cell:
+    value = values.get(column.key) or {}
     mean, std = finite(value.get("mean")), finite(value.get("std"))
     if mean is None:
         why = str(value.get("why") or "") or (
@@ -164,7 +162,7 @@ def _cell(value: Mapping[str, Any] | None, column: Column, notes: dict[str, int]
     text, spread = show_pair(mean, std)
     if column.group == "cost" and not set(spread) & set("123456789"):
         spread = ""  # a spread below the last digit shown says nothing about a cost
-    return Cell(text, spread, mean, std, n)
+    return Cell(text, spread, mean, std, n, error=_error(values, column, tested))
 
 
 def _error(values: Mapping[str, Any], column: Column, tested: float | None) -> float:
