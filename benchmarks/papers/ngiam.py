@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import fmin_l_bfgs_b
 
 from triptych import Training
 from triptych.coordination import CCA, SplitAE
@@ -48,12 +49,26 @@ def standardised(X: Codes, T: Codes) -> tuple[Codes, Codes]:
 
 
 def accuracy(Z: np.ndarray, y: np.ndarray, Z_new: np.ndarray, y_new: np.ndarray) -> float:
-    """Accuracy in per cent of a linear SVM on standardised features."""
-    from sklearn.svm import LinearSVC
+    """Accuracy in per cent of a linear SVM on standardised features.
 
+    Squared hinge, one class against all others, C = 0.01: scikit-learn's ``LinearSVC``, but all
+    classes in one L-BFGS of products of matrices, minutes faster on so many columns.
+    """
     mean, spread = Z.mean(0), np.maximum(Z.std(0), 1e-6)
-    model = LinearSVC(C=0.01, dual=False).fit((Z - mean) / spread, y)
-    return 100 * float(model.score((Z_new - mean) / spread, y_new))
+    A, B = (np.hstack([(v - mean) / spread, np.ones((len(v), 1))]) for v in (Z, Z_new))
+    A, classes = A.astype(np.float32), np.unique(y)
+    side = np.where(y[:, None] == classes, 1, -1).astype(np.float32)
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        w = flat.reshape(A.shape[1], len(classes))
+        short = np.maximum(1 - side * (A @ w.astype(np.float32)), 0)
+        slope = w - 0.02 * (A.T @ (side * short))
+        return 0.5 * float(flat @ flat) + 0.01 * float((short**2).sum()), slope.ravel()
+
+    start = np.zeros(A.shape[1] * len(classes))
+    w, *_ = fmin_l_bfgs_b(loss, start, maxiter=1000, factr=1e3, pgtol=1e-3)
+    best = (B @ w.reshape(A.shape[1], -1)).argmax(1)
+    return 100 * float(np.mean(classes[best] == y_new))
 
 
 def training(seed: int, quick: bool) -> dict[str, Any]:
