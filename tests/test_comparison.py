@@ -154,7 +154,7 @@ def test_a_record_with_methods_baselines_and_all_that_there_is_to_show():
     assert cca["values"]["probe"]["mean"] > 0.9
     assert cca["values"]["resources:fit_s"]["n"] == 1
     assert "no decoders" in cca["values"]["reconstruction:image"]["why"]
-    assert set(cca["extras"]) == {"correlations", "null", "retrieval", "map", "missing"}
+    assert set(cca["extras"]) == {"correlations", "null", "retrieval", "map", "missing", "noisy"}
     assert fused["extras"]["history"]["valid"] == {"loss": [2.5, 1.5]}
     assert fused["warnings"] == ["RuntimeWarning: a library says something"]
     data = record["data"]

@@ -6,7 +6,7 @@ import pytest
 from triptych.contracts.method import Capabilities, Coordination, Fission, Fusion
 from triptych.dataset import Dataset
 from triptych.errors import CapabilityError, ModalityError, ParameterError
-from triptych.evaluation import COLUMNS, columns, curve_of, default_baselines, evaluate
+from triptych.evaluation import COLUMNS, columns, curve_of, default_baselines, evaluate, noise_of
 from triptych.evaluation.codes import read_codes
 from triptych.evaluation.resources import Resources
 from triptych.modalities import Modalities, make_parts
@@ -131,6 +131,9 @@ def test_fusion():
     assert values["resources:peak_mib"] == {"value": 2.0}
     assert values["resources:parameters"] == {"value": 10.0}
     curve = curve_of(values)
+    noise = noise_of(values)
+    assert noise.level == (0.0, 0.5, 1.0, 2.0) and noise.value[0] == values["probe"]["value"]
+    assert noise.value[1] > noise.value[3] > 0.25
     assert curve.share == (0.0, 0.3, 0.6, 0.9) and curve.value[0] == values["probe"]["value"]
 
 
@@ -287,8 +290,8 @@ def test_order_of_test_rows_does_not_matter():
     model = no_decoder(Split()).fit(TRAIN.X)
     first, again = evaluate(model, TRAIN, TEST), evaluate(model, TRAIN, TEST[order])
     for key in first:
-        if key.startswith("missing"):
-            continue  # what goes missing is drawn by row
+        if key.startswith(("missing", "noise")):
+            continue  # what goes missing, and noise, is drawn by row
         assert again[key].get("value") == pytest.approx(first[key].get("value")), key
 
 

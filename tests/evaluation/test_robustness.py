@@ -1,11 +1,17 @@
+import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from triptych.contracts.method import Capabilities
-from triptych.errors import CapabilityError, ParameterError
-from triptych.evaluation.robustness import drop_modalities, missing_curve
+from triptych.errors import CapabilityError, DataError, ParameterError
+from triptych.evaluation.robustness import (
+    drop_modalities,
+    missing_curve,
+    noise_curve,
+    noisy_modalities,
+)
 from triptych.modalities import Modalities
 
 
@@ -71,6 +77,46 @@ def test_redundant_modalities_survive_and_one_that_is_alone_does_not():
     # a is lost in 0.09 + 0.81 / 2 = 0.495 of the rows, and half of those are guessed right
     assert found.value[1] == pytest.approx(1 - 0.495 / 2, abs=0.1)
     assert found.taken[0] == 0 and found.taken[1] == pytest.approx(0.495, abs=0.02)
+
+
+def test_accuracy_under_noise_is_that_of_two_normal_classes():
+    n = 20_000
+    rng = np.random.default_rng(1)
+    sign = rng.choice([-1.0, 1.0], n)
+    X = Modalities({"a": sign[:, None], "b": np.zeros((n, 1))})
+    half = n // 2
+    levels = (0.0, 0.5, 1.0, 3.0)
+    y = np.where(sign > 0, "up", "down")
+    found = noise_curve(Sum(), X[:half], y[:half], X[half:], y[half:], levels=levels)
+    assert found.level == levels and found.value[0] == 1
+    for level, value in zip(levels[1:], found.value[1:], strict=True):
+        # a probe that splits at 0 is right where noise of this spread stays below 1
+        right = 0.5 * (1 + math.erf(1 / (level * math.sqrt(2))))
+        # four standard errors, and that the split may not be just at 0
+        assert value == pytest.approx(right, abs=4 * math.sqrt(0.25 / half) + 0.01)
+
+
+def test_noise_is_the_same_at_every_level_and_spares_texts_and_absent_rows():
+    rng = np.random.default_rng(2)
+    words = ["one", "two", "three", "four"]
+    X = Modalities(
+        {"a": rng.normal(size=(4, 3)), "word": words},
+        present={"a": np.array([True, True, True, False])},
+    )
+    weak, strong = (noisy_modalities(X, level, 5) for level in (0.5, 2.0))
+    assert list(strong["word"]) == words and not strong.present["a"][3]
+    there = slice(0, 3)
+    np.testing.assert_allclose(
+        (strong["a"] - X["a"])[there], 4 * (weak["a"] - X["a"])[there], rtol=1e-9
+    )
+    same = noisy_modalities(X, 0.0)
+    np.testing.assert_array_equal(same["a"][there], X["a"][there])
+    with pytest.raises(DataError, match="all modalities are texts"):
+        noisy_modalities(X.select("word"), 1.0)
+    with pytest.raises(ParameterError, match="level"):
+        noisy_modalities(X, -1.0)
+    with pytest.raises(ParameterError, match="levels"):
+        noise_curve(Sum(), X, [0, 1, 0, 1], X, [0, 1, 0, 1], levels=(0, math.nan))
 
 
 def test_errors():

@@ -168,6 +168,11 @@ def missing(start, slope):
     return {"share": share, "accuracy": [start - slope * s * s for s in share]}
 
 
+def noisy(start, slope):
+    level = [0, 0.5, 1, 2]
+    return {"level": level, "accuracy": [start - slope * v for v in level]}
+
+
 def row(name, panel, numbers, extras=None, why="it has no decoder", std=0.008, n=3, params=None):
     values = {}
     for (key, *_), number in zip(COLUMNS, numbers, strict=True):
@@ -235,6 +240,7 @@ def make_comparison():
                 "retrieval": retrieval(0.8, 2),
                 "map": code_map(2),
                 "missing": missing(0.941, 0.15),
+                "noisy": noisy(0.941, 0.2),
             },
             params={"n_components": 64, "training": {"epochs": 24, "batch_size": 256}},
         ),
@@ -249,6 +255,7 @@ def make_comparison():
                 "traversals": traversals(),
                 "map": code_map(3),
                 "missing": missing(0.947, 0.08),
+                "noisy": noisy(0.947, 0.11),
             },
             why="a fusion method gives one code, so there is nothing to retrieve",
         ),

@@ -123,7 +123,7 @@ def test_a_method_that_learnt_the_label_shows_its_predictions():
     assert extras["predictions"]["noise"]["area"] == values["predict_noise"]["value"]
     assert not troubles and set(extras["predictions"]) == {"absence", "noise"}
     row = Row("attention", "fusion", False, "", (), (), read_exhibits(extras), "row-0")
-    titles = [picture.title for picture in _section(row).pictures]
+    titles = [picture.title for picture in _section(row, "accuracy").pictures]
     assert "Which modality is heard" in titles
     assert "What absence and noise cost the predictions" in titles
     other = Dataset(X, {"kind": np.array(["p", "q"])[y]})
@@ -155,7 +155,7 @@ def test_a_fitted_method_shows_both():
     assert not troubles and set(extras["gates"]) == {"x", "t"}
     assert np.sum(extras["zero_shot"][0]["confusion"]) == 30
     row = Row("gated", "coordination", False, "", (), (), read_exhibits(extras), "row-0")
-    titles = [picture.title for picture in _section(row).pictures]
+    titles = [picture.title for picture in _section(row, "accuracy").pictures]
     assert "How much the gates let pass" in titles
     assert any(title.startswith("colour from x, by words alone") for title in titles)
 

@@ -114,6 +114,7 @@ def test_empty_parts_and_numbers_that_are_none(comparison, tmp_path):
         "reconstructions": [],
         "map": {"xy": [], "labels": []},
         "missing": {"share": [], "accuracy": []},
+        "noisy": {"level": [0.0, None], "accuracy": [0.5, None]},
         "swaps": [],
     }
     comparison["rows"][0]["extras"]["correlations"] = [float("nan")]

@@ -10,7 +10,7 @@ import pytest
 from triptych.errors import DataError
 from triptych.report import summarise, text_table
 from triptych.report.exhibits import CodeMap, Null
-from triptych.report.figures import _within, code_map, correlation_bars
+from triptych.report.figures import _within, code_map, correlation_bars, loss_of_rows
 from triptych.report.numbers import show, show_pair
 from triptych.report.reading_exhibits import read_exhibits, read_item
 
@@ -241,6 +241,21 @@ def test_exhibits_leave_out_what_is_not_finite():
     assert shown.code_map.labels == ("a",)
     assert shown.missing == ((0.0, 0.9), (0.5, 0.4))
     assert not read_exhibits({}) and not read_exhibits(None)
+
+
+def test_curves_of_rows_that_lose_something_say_so_in_words():
+    shown = read_exhibits({"noisy": {"level": [2, 0, 1], "accuracy": [-0.25, 0.9, None]}})
+    assert shown.noisy == ((0.0, 0.9), (2.0, -0.25))
+    picture = loss_of_rows({"A": shown.noisy, "none": ()}, "noisy", "R²")
+    assert picture.title == "Under noise"
+    assert picture.alt.startswith("R² under noise")
+    assert (
+        "A from 0.900 at 0 to \N{MINUS SIGN}0.250 at 2" in picture.alt
+        and "none" not in picture.alt
+    )
+    missing = loss_of_rows({"A": ((0.0, 1.0), (0.5, 0.5))}, "missing")
+    assert "at 50%" in missing.alt and missing.title == "Missing modalities"
+    assert loss_of_rows({"none": ()}, "missing") is None
 
 
 def test_a_null_is_read_whole_or_not_at_all():

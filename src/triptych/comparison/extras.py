@@ -17,7 +17,7 @@ from triptych.dataset import Dataset
 from triptych.errors import CapabilityError, DataError
 from triptych.evaluation.codes import comparable, read_codes, usable_rows
 from triptych.evaluation.columns import has_class_names, named_by_text
-from triptych.evaluation.evaluate import curve_of
+from triptych.evaluation.evaluate import curve_of, noise_of
 from triptych.evaluation.noise_grid import noise_grid
 from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
 from triptych.evaluation.zero_shot import TEMPLATES, zero_shot_of_label
@@ -75,6 +75,7 @@ def gather(
         "traversals": lambda: traversals(model, data.X),
         "map": lambda: _map(model, data, label),
         "missing": lambda: _missing(values),
+        "noisy": lambda: _noisy(values),
         "kept": lambda: _kept(model, data, label),
         "zero_shot": lambda: _zero_shots(model, train, test, label),
         "gates": lambda: _gates(model),
@@ -155,6 +156,11 @@ def _null(model: Any, train: Dataset) -> dict[str, Any]:
 def _missing(values: Mapping[str, Any]) -> dict[str, Any]:
     curve = curve_of(values)
     return {} if curve is None else {"share": list(curve.share), "accuracy": list(curve.value)}
+
+
+def _noisy(values: Mapping[str, Any]) -> dict[str, Any]:
+    curve = noise_of(values)
+    return {} if curve is None else {"level": list(curve.level), "accuracy": list(curve.value)}
 
 
 def _retrievals(model: Any, data: Dataset) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from triptych.evaluation.clustering import cluster_scores
 from triptych.evaluation.columns import COLUMNS, columns
 from triptych.evaluation.dependence import dependence
 from triptych.evaluation.disentanglement import dci, mig, sap
-from triptych.evaluation.evaluate import curve_of, evaluate
+from triptych.evaluation.evaluate import curve_of, evaluate, noise_of
 from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
 from triptych.evaluation.localisation import overlap, pointing_game
@@ -22,7 +22,12 @@ from triptych.evaluation.probes import knn_probe, linear_probe
 from triptych.evaluation.reconstruction import reconstruct_absent, reconstruction_r2
 from triptych.evaluation.resources import measure
 from triptych.evaluation.retrieval import Partners, first_rows, retrieval, same_partner
-from triptych.evaluation.robustness import drop_modalities, missing_curve
+from triptych.evaluation.robustness import (
+    drop_modalities,
+    missing_curve,
+    noise_curve,
+    noisy_modalities,
+)
 from triptych.evaluation.subsets import coherence, gain, reconstruct_subsets, three_settings
 from triptych.evaluation.zero_shot import ZeroShotScore, zero_shot
 from triptych.lazy import attribute
@@ -74,7 +79,10 @@ __all__ = [
     "mig",
     "missing_curve",
     "modality_gap",
+    "noise_curve",
     "noise_grid",
+    "noise_of",
+    "noisy_modalities",
     "overlap",
     "pointing_game",
     "prediction_by_absence",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from triptych.dataset import Dataset
 from triptych.errors import DataError, ParameterError
 from triptych.evaluation.probes import MAX_CLASSES
-from triptych.evaluation.robustness import SHARES
+from triptych.evaluation.robustness import LEVELS, SHARES
 from triptych.modalities import SHARED
 
 DEPTHS = (1, 5, 10)
@@ -23,7 +23,8 @@ class Column:
     """One measure.
 
     Args:
-        key: Name in records; ``{a}``, ``{b}``, ``{label}``, ``{k}``, ``{share}`` in a family.
+        key: Name in records; ``{a}``, ``{b}``, ``{label}``, ``{k}``, ``{share}``,
+            ``{level}`` in a family.
         title: Name to show.
         unit: ``"accuracy"``, ``"R²"``, ``"s"`` and the like.
         better: ``"higher"``, ``"lower"``, or ``None`` where it depends on the aim.
@@ -257,6 +258,14 @@ _FAMILIES = (
         "Missing modalities",
         "The linear probe when each modality of a test row is lost with chance {share}.",
     ),
+    Column(
+        "noise:{level}",
+        "Linear probe, noise {level}: {label}",
+        "accuracy",
+        "higher",
+        "Noise",
+        "The linear probe under noise of {level} times each signal's spread; texts stay clean.",
+    ),
     Column("resources:fit_s", "Fit time", "s", "lower", "Resources", "Wall-clock seconds of fit."),
     Column(
         "resources:peak_mib",
@@ -330,6 +339,7 @@ def columns(data: Dataset, label: str | None = None) -> list[dict[str, Any]]:
         out += [get(f"{what}:{{a}}~{{b}}", a=a, b=b) for what in ("gap", "alignment")]
     out += [get("uniformity:{a}", a=a) for a in names]
     out += [get("missing:{share}", share=str(share)) for share in SHARES[1:]]
+    out += [get("noise:{level}", level=f"{level:g}") for level in LEVELS[1:]]
     out += [get(f"resources:{what}") for what in ("fit_s", "peak_mib", "parameters")]
     return [asdict(column) for column in out]
 

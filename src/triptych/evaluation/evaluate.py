@@ -47,7 +47,14 @@ from triptych.evaluation.probes import (
 from triptych.evaluation.reconstruction import reconstruct_absent
 from triptych.evaluation.resources import Resources
 from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
-from triptych.evaluation.robustness import SHARES, MissingCurve, missing_curve_of
+from triptych.evaluation.robustness import (
+    LEVELS,
+    SHARES,
+    MissingCurve,
+    NoiseCurve,
+    missing_curve_of,
+    noise_curve_of,
+)
 from triptych.evaluation.subsets import coherence, told_by
 from triptych.evaluation.zero_shot import zero_shot_of_label
 from triptych.modalities import SHARED, Modalities
@@ -121,11 +128,25 @@ def evaluate(
 
 def curve_of(values: Mapping[str, Value]) -> MissingCurve | None:
     """The missing-modality curve inside the values of :func:`evaluate`; ``None`` without one."""
-    keys = ["probe", *(f"missing:{share}" for share in SHARES[1:])]
+    found = _heights(values, "missing", SHARES)
+    return None if found is None else MissingCurve(SHARES, found, ())
+
+
+def noise_of(values: Mapping[str, Value]) -> NoiseCurve | None:
+    """The curve under noise inside the values of :func:`evaluate`; ``None`` without one."""
+    found = _heights(values, "noise", LEVELS)
+    return None if found is None else NoiseCurve(LEVELS, found)
+
+
+def _heights(
+    values: Mapping[str, Value], what: str, at: tuple[float, ...]
+) -> tuple[float, ...] | None:
+    """The probe's value with nothing done to the rows, and at all that was."""
+    keys = ["probe", *(f"{what}:{place:g}" for place in at[1:])]
     found = [values.get(key, {}).get("value") for key in keys]
     if any(value is None for value in found):
         return None
-    return MissingCurve(SHARES, tuple(float(v) for v in found if v is not None), ())
+    return tuple(float(v) for v in found if v is not None)
 
 
 class _Judge:
@@ -457,11 +478,16 @@ class _Judge:
         return [codes.parts[name][rows] for name in names]
 
     def robustness(self) -> dict[str, Value]:
-        found = self._attempt(self._curve)
-        keys = [f"missing:{share}" for share in SHARES[1:]]
-        if isinstance(found, str):
-            return {key: {"why": found} for key in keys}
-        return {key: {"value": value} for key, value in zip(keys, found.value, strict=True)}
+        out: dict[str, Value] = {}
+        for what, at, measure in (
+            ("missing", SHARES, self._curve),
+            ("noise", LEVELS, self._noisy),
+        ):
+            found = self._attempt(measure)
+            for i, place in enumerate(at[1:]):
+                value = found if isinstance(found, str) else found.value[i]
+                out[f"{what}:{place:g}"] = _number(value)
+        return out
 
     def _curve(self) -> MissingCurve:
         if len(self.fitted) < 2:
@@ -473,6 +499,12 @@ class _Judge:
         test, y = self.X(self.test)[self.rows[1]], self.task[3]
         return missing_curve_of(
             self.reader, self.model, self.codes[0], test, y, SHARES[1:], self.seed
+        )
+
+    def _noisy(self) -> NoiseCurve:
+        test, y = self.X(self.test)[self.rows[1]], self.task[3]
+        return noise_curve_of(
+            self.reader, self.model, self.codes[0], test, y, LEVELS[1:], self.seed
         )
 
 

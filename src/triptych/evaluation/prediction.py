@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,14 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from triptych.arrays import as_labels, check_number
 from triptych.errors import CapabilityError, DataError, ParameterError, ShapeError
 from triptych.evaluation.probes import r2
-from triptych.evaluation.robustness import SHARES, drop_modalities
+from triptych.evaluation.robustness import LEVELS, SHARES, drop_modalities, noisy_modalities
 from triptych.modalities import Modalities, as_modalities
-from triptych.noise import add_noise
 
 Data = Mapping[str, Any] | Modalities
 
-# Spread of the noise, in spreads of the signal.
-LEVELS = (0.0, 0.5, 1.0, 2.0)
 BINS = 15
 
 
@@ -203,18 +199,10 @@ def prediction_by_noise(
         ParameterError: Fewer than two levels, or levels that do not rise.
     """
     data = as_modalities(X)
-    noisy = [name for name in data.names if data.kind(name).form != "text"]
-    if not noisy:
-        raise DataError("noise is for numbers; all modalities are texts.")
     for level in levels:
         check_number("levels", level, low=0, high=1e6)
     _check_rising("levels", levels)
-
-    def change(level: float) -> Modalities:
-        ratio = -20 * math.log10(level) if level > 0 else math.inf
-        return add_noise(data, dict.fromkeys(noisy, ratio), random_state=random_state)
-
-    return _curve(model, y, levels, mean, change)
+    return _curve(model, y, levels, mean, lambda v: noisy_modalities(data, v, random_state))
 
 
 def _check_rising(name: str, at: Sequence[float]) -> None:

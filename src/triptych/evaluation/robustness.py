@@ -1,7 +1,8 @@
-"""Robustness: accuracy when modalities go missing at test time."""
+"""Robustness: accuracy when modalities go missing at test time, or under noise."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triptych.arrays import as_labels, check_number
-from triptych.errors import CapabilityError
+from triptych.errors import CapabilityError, DataError
 from triptych.evaluation.codes import Codes, read_codes, usable_rows
 from triptych.evaluation.probes import MAX_ROWS, Reader, linear_reader
 from triptych.modalities import Modalities, as_modalities
+from triptych.noise import add_noise
 from triptych.seeding import check_random_state, generator
 
 SHARES = (0.0, 0.3, 0.6, 0.9)
+# Spread of the noise, in spreads of the signal.
+LEVELS = (0.0, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,19 @@ class MissingCurve:
     share: tuple[float, ...]
     value: tuple[float, ...]
     taken: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class NoiseCurve:
+    """Quality of a linear probe under noise.
+
+    Args:
+        level: Spread of the noise on all modalities but texts, in spreads of the signal.
+        value: Accuracy (R² for numbers) at each level.
+    """
+
+    level: tuple[float, ...]
+    value: tuple[float, ...]
 
 
 def drop_modalities(
@@ -54,6 +71,30 @@ def drop_modalities(
     luck = np.where(held, luck, -1.0)
     keep = (luck >= share) | (luck == luck.max(axis=0))
     return data.with_present({name: keep[i] & held[i] for i, name in enumerate(data.names)})
+
+
+def noisy_modalities(
+    X: Mapping[str, Any] | Modalities, level: float, random_state: int | None = 0
+) -> Modalities:
+    """White noise on all modalities but texts, by :func:`triptych.noise.add_noise`.
+
+    With one seed the noise is the same at every level, scaled.
+
+    Args:
+        X: Modalities, n rows.
+        level: Spread of the noise, in spreads of the signal, 0 to 1e6.
+        random_state: Seed.
+
+    Raises:
+        DataError: All modalities are texts.
+    """
+    check_number("level", level, low=0, high=1e6)
+    data = as_modalities(X)
+    noisy = [name for name in data.names if data.kind(name).form != "text"]
+    if not noisy:
+        raise DataError("noise is for numbers; all modalities are texts.")
+    ratio = -20 * math.log10(level) if level > 0 else math.inf
+    return add_noise(data, dict.fromkeys(noisy, ratio), random_state=random_state)
 
 
 def missing_curve(
@@ -87,13 +128,61 @@ def missing_curve(
     """
     if not model.capabilities.missing_at_transform:
         raise CapabilityError(f"{type(model).__name__} needs every modality at transform.")
+    codes, reader, T, asked = _taught(model, train, y_train, test, y_test, random_state, max_rows)
+    return missing_curve_of(reader, model, codes, T, asked, shares, random_state)
+
+
+def noise_curve(
+    model: Any,
+    train: Mapping[str, Any] | Modalities,
+    y_train: Any,
+    test: Mapping[str, Any] | Modalities,
+    y_test: Any,
+    *,
+    levels: Sequence[float] = LEVELS,
+    random_state: int | None = 0,
+    max_rows: int = MAX_ROWS,
+) -> NoiseCurve:
+    """Accuracy of a linear probe against noise on all modalities but texts at once.
+
+    The probe is trained once on codes of clean training rows, and asked on codes of noisy test
+    rows. :func:`~triptych.evaluation.noise_grid.noise_grid` tells modalities apart.
+
+    Args:
+        model: A fitted method.
+        train: Modalities, n rows.
+        y_train: Labels (n,).
+        test: Modalities, q rows.
+        y_test: Labels (q,).
+        levels: Spreads of the noise, in spreads of the signal.
+        random_state: Seed of the noise and of the probe.
+        max_rows: Most training rows of the probe.
+
+    Raises:
+        DataError: All modalities are texts.
+    """
+    for level in levels:
+        check_number("levels", level, low=0, high=1e6)
+    codes, reader, T, asked = _taught(model, train, y_train, test, y_test, random_state, max_rows)
+    return noise_curve_of(reader, model, codes, T, asked, levels, random_state)
+
+
+def _taught(
+    model: Any,
+    train: Mapping[str, Any] | Modalities,
+    y_train: Any,
+    test: Mapping[str, Any] | Modalities,
+    y_test: Any,
+    random_state: int | None,
+    max_rows: int,
+) -> tuple[Codes, Reader, Modalities, NDArray[Any]]:
+    """Codes of training rows, the probe that learnt from them, and the rows to ask it about."""
     X, T = as_modalities(train), as_modalities(test)
     seen, asked = as_labels(y_train, len(X), "y_train"), as_labels(y_test, len(T), "y_test")
     rows, held = usable_rows(model, X), usable_rows(model, T)
-    X, T, seen, asked = X[rows], T[held], seen[rows], asked[held]
-    codes = read_codes(model, X)
-    reader = linear_reader(codes.joined(codes), seen, random_state, max_rows=max_rows)
-    return missing_curve_of(reader, model, codes, T, asked, shares, random_state)
+    codes = read_codes(model, X[rows])
+    reader = linear_reader(codes.joined(codes), seen[rows], random_state, max_rows=max_rows)
+    return codes, reader, T[held], asked[held]
 
 
 def missing_curve_of(
@@ -114,6 +203,23 @@ def missing_curve_of(
         values.append(reader.score(Z, y_test).value)
         taken.append(1 - _count(fewer) / full)
     return MissingCurve(tuple(float(s) for s in shares), tuple(values), tuple(taken))
+
+
+def noise_curve_of(
+    reader: Reader,
+    model: Any,
+    codes: Codes,
+    test: Modalities,
+    y_test: NDArray[Any],
+    levels: Sequence[float],
+    random_state: int | None,
+) -> NoiseCurve:
+    """The curve of a reader that has learnt from ``codes``; see :func:`noise_curve`."""
+    values = []
+    for level in levels:
+        Z = read_codes(model, noisy_modalities(test, level, random_state)).joined(codes)
+        values.append(reader.score(Z, y_test).value)
+    return NoiseCurve(tuple(float(v) for v in levels), tuple(values))
 
 
 def _count(X: Modalities) -> float:

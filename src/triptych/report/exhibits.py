@@ -236,6 +236,7 @@ class Exhibits:
     traversals: tuple[Traversal, ...] = ()
     code_map: CodeMap | None = None
     missing: tuple[tuple[float, float], ...] = ()
+    noisy: tuple[tuple[float, float], ...] = ()
     swaps: tuple[Swaps, ...] = ()
     kept: tuple[Keeps, ...] = ()
     naming: tuple[Naming, ...] = ()

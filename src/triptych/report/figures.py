@@ -47,6 +47,22 @@ STYLE: Any = {
 }
 _PAGE_FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans', sans-serif"
 
+# What is done to rows: title, words, axis, and how its numbers are written.
+LOSSES = {
+    "missing": (
+        "Missing modalities",
+        "as modalities go missing",
+        "share of modalities taken away",
+        ".0%",
+    ),
+    "noisy": (
+        "Under noise",
+        "under noise on all modalities but texts",
+        "noise, in spreads of the signal",
+        "g",
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -224,8 +240,16 @@ def _within(xy: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
     return inside, int((inside != xy).any(axis=1).sum())
 
 
-def missing_curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Picture | None:
-    """Accuracy against the share of missing modalities, one named line per method."""
+def loss_of_rows(
+    curves: Mapping[str, Sequence[tuple[float, float]]], cause: str, measure: str = "accuracy"
+) -> Picture | None:
+    """Quality of the probe against what was done to the rows, one named line per method.
+
+    Args:
+        curves: Points by method.
+        cause: ``"missing"`` or ``"noisy"``.
+        measure: ``"accuracy"`` or ``"R²"``.
+    """
     known = {name: points for name, points in curves.items() if points}
     if not known:
         return None
@@ -247,17 +271,23 @@ def missing_curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Pictu
             ends.append((float(x[-1]), float(y[-1]), name, colour))
         if len(known) > 1:
             _name_ends(ax, ends, size=9.5)
-        ax.xaxis.set_major_formatter(PercentFormatter(1.0))
-        ax.set_xlabel("share of modalities taken away")
-        ax.set_ylabel("accuracy")
+        title, told_as, across, form = LOSSES[cause]
+        if cause == "missing":
+            ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+        ax.set_xlabel(across)
+        ax.set_ylabel(measure)
         low, high = ax.get_ylim()
-        ax.set_ylim(max(0.0, low - 0.02), min(1.02, high + 0.02) if high <= 1.02 else high)
+        ax.set_ylim(
+            max(0.0, low - 0.02) if low >= 0 else low,
+            min(1.02, high + 0.02) if high <= 1.02 else high,
+        )
         ax.grid(axis="y", color=FAINT, linewidth=0.6)
         told = "; ".join(
-            f"{name} from {show(p[0][1])} at {p[0][0]:.0%} to {show(p[-1][1])} at {p[-1][0]:.0%}"
+            f"{name} from {show(p[0][1])} at {p[0][0]:{form}} to {show(p[-1][1])} at "
+            f"{p[-1][0]:{form}}"
             for name, p in known.items()
         )
-        return as_picture(fig, f"Accuracy as modalities go missing: {told}.", "Missing modalities")
+        return as_picture(fig, f"{measure[:1].upper()}{measure[1:]} {told_as}: {told}.", title)
 
 
 def dot_plot(rows: Sequence[Row], at: int, column: Column) -> Picture | None:

@@ -101,7 +101,7 @@ def html(summary: Summary) -> str:
         ],
         direction=_DIRECTION,
         overview=_overview(summary),
-        sections=[_section(row) for row in summary.methods],
+        sections=[_section(row, _probed(summary)) for row in summary.methods],
         most=MOST_EXAMPLES,
         explained=[c for c in summary.columns if c.help],
         sparkline=_sparkline,
@@ -125,15 +125,16 @@ def styles() -> str:
 
 
 def _overview(summary: Summary) -> list[Picture]:
-    """One dot plot for the first judged measure of each group, then the missing modalities."""
+    """One dot plot for the first judged measure of each group, then what rows lose."""
     pictures = []
     for group in summary.groups:
         at, column = _headline(summary, group)
         if column is not None:
             pictures.append(figures.dot_plot(summary.rows, at, column))
-    curves = {row.name: row.exhibits.missing for row in summary.rows if row.exhibits.missing}
-    if len(curves) > 1:
-        pictures.append(figures.missing_curves(curves))
+    for cause in figures.LOSSES:
+        curves = {row.name: getattr(row.exhibits, cause) for row in summary.rows}
+        if sum(map(bool, curves.values())) > 1:
+            pictures.append(figures.loss_of_rows(curves, cause, _probed(summary)))
     return [picture for picture in pictures if picture is not None]
 
 
@@ -172,13 +173,16 @@ def _headline(summary: Summary, group: Group) -> tuple[int, Column | None]:
     return group.start, None
 
 
-def _section(row: Row) -> _Section:
+def _section(row: Row, measure: str) -> _Section:
     shown = row.exhibits
     pictures = (
         figures.loss_curves(shown.curves, row.name),
         figures.correlation_bars(shown.correlations, row.name, shown.null),
         figures.code_map(shown.code_map, row.name),
-        figures.missing_curves({row.name: shown.missing}),
+        *(
+            figures.loss_of_rows({row.name: getattr(shown, cause)}, cause, measure)
+            for cause in figures.LOSSES
+        ),
         fading_curves(shown.fading, row.name),
         gate_bars(shown.gates, row.name),
         noise_map(shown.noise, row.name),
@@ -191,6 +195,11 @@ def _section(row: Row) -> _Section:
         tuple(p for p in pictures if p is not None),
         tuple(p for p in folded if p is not None),
     )
+
+
+def _probed(summary: Summary) -> str:
+    """What the linear probe is measured by."""
+    return next((c.unit for c in summary.columns if c.key == "probe"), "accuracy")
 
 
 def _about(row: Row) -> str:

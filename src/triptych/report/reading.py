@@ -27,6 +27,7 @@ _DOING = {
     "reconstruction": "rebuilding an absent modality",
     "leakage": "keeping shared and private parts apart",
     "missing": "working with modalities missing",
+    "noise": "reading {label} under noise",
 }
 
 _QUANTITIES = {"s", "ms", "min", "h", "MiB", "GiB", "MB", "GB", "%"}

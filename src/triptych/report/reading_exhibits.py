@@ -57,7 +57,8 @@ def read_exhibits(extras: Mapping[str, Any] | None) -> Exhibits:
             for one in _each(extras.get("traversals"))
         ),
         code_map=_code_map(extras.get("map") or {}),
-        missing=_missing(extras.get("missing") or {}),
+        missing=_points(extras.get("missing") or {}, "share"),
+        noisy=_points(extras.get("noisy") or {}, "level"),
         swaps=tuple(
             Swaps(
                 str(one.get("modality", "")),
@@ -283,7 +284,8 @@ def _noise(v: Mapping[str, Any]) -> Noise | None:
     return Noise(names, steps, kept, str(v.get("measure") or "accuracy"), int(v.get("rows") or 0))
 
 
-def _missing(value: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
-    pairs = zip(value.get("share") or (), value.get("accuracy") or (), strict=False)
+def _points(value: Mapping[str, Any], across: str) -> tuple[tuple[float, float], ...]:
+    pairs = zip(value.get(across) or (), value.get("accuracy") or (), strict=False)
     numbers = ((finite(s), finite(a)) for s, a in pairs)
-    return tuple(sorted((s, a) for s, a in numbers if s is not None and a is not None))
+    found = tuple(sorted((s, a) for s, a in numbers if s is not None and a is not None))
+    return found if len(found) > 1 else ()

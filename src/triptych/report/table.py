@@ -23,6 +23,7 @@ GROUPS = {
     "reconstruction": "Rebuilding what is absent",
     "leakage": "Leakage between parts",
     "missing": "When modalities are missing",
+    "noise": "Under noise",
     "cost": "Cost",
 }
 ALIASES = {"probes": "probe", "missing modalities": "missing", "resources": "cost"}
