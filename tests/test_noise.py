@@ -5,6 +5,7 @@ import pytest
 
 from triptych import Modalities
 from triptych.errors import DataError, ModalityError, ParameterError, ShapeError
+from triptych.features import fit_features
 from triptych.noise import add_noise
 
 
@@ -35,7 +36,7 @@ def test_each_modality_gets_the_ratio_asked_for():
     added = np.concatenate([b - a for a, b in zip(X["frames"], noisy["frames"], strict=True)])
     signal = np.concatenate(X["frames"]).var(axis=0)
     np.testing.assert_allclose(10 * np.log10(signal / added.var(axis=0)), -6, atol=0.3)
-    assert noisy["words"] == X["words"] and noisy["image"].dtype == np.float32
+    assert noisy["words"] == X["words"] and noisy["image"].dtype == np.int32
     assert noisy.kinds.keys() == X.kinds.keys()
 
 
@@ -113,3 +114,18 @@ def test_refuses_a_reference_that_does_not_fit():
         add_noise({"x": np.ones((2, 2))}, {"x": 0}, reference={"y": np.ones((2, 2))})
     with pytest.raises(ShapeError, match="has 3 columns, X has 2"):
         add_noise({"x": np.ones((2, 2))}, {"x": 0}, reference={"x": np.ones((2, 3))})
+
+
+def test_noisy_pictures_of_bytes_give_the_features_of_noisy_pictures_of_floats():
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(0, 256, size=(5, 1, 8, 8), dtype=np.uint8)
+    whole = Modalities({"image": pixels})
+    floats = Modalities({"image": pixels / np.float32(255)})
+    for level in (20.0, -20.0):
+        a, b = (add_noise(X, {"image": level}) for X in (whole, floats))
+        seen = [
+            fit_features(X)["image"].transform(Y["image"]) for X, Y in ((whole, a), (floats, b))
+        ]
+        np.testing.assert_allclose(seen[0], seen[1], atol=0.51 / 255)
+    with pytest.raises(ParameterError, match="row 2 is beyond"):
+        add_noise(whole, {"image": [np.inf, np.inf, -300, 0, 0]})

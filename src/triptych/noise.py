@@ -49,8 +49,9 @@ def add_noise(
 
     Returns:
         The same modalities, rows and presence; noisy ones in floating point, not cut to the range
-        of pictures. Files are read; a ``Spectrogram`` then has to be told the rate that sound
-        files say themselves.
+        of pictures. Pictures of whole numbers become whole numbers of int32, since methods tell
+        from the type whether white is 255 or 1. Files are read; a ``Spectrogram`` then has to be
+        told the rate that sound files say themselves.
 
     Raises:
         ModalityError: ``snr`` names no modality of ``X``, or a text.
@@ -144,7 +145,8 @@ def _noisy(
                 f"reference: modality {name!r} has {len(spread)} columns, X has {width}."
             )
     if isinstance(values, np.ndarray):
-        return _noisy_array(values, present, factor, spread, draw)
+        noisy = _noisy_array(values, present, factor, spread, draw)
+        return _whole(noisy) if form == "image" and values.dtype.kind in "iu" else noisy
     rows: list[NDArray[Any] | None] = []
     for row, there in enumerate(present):
         if not there:
@@ -156,6 +158,12 @@ def _noisy(
         noise = draw.normal(size=clean.shape) * (factor[row] * own)
         rows.append((clean + noise).astype(clean.dtype))
     return rows
+
+
+def _whole(noisy: NDArray[Any]) -> NDArray[Any]:
+    """Rounded to int32; what that cannot hold becomes infinite, which is refused by row."""
+    held = np.abs(noisy) < 2**31  # NaN is not
+    return np.rint(noisy).astype(np.int32) if held.all() else np.where(held, noisy, np.inf)
 
 
 def _noisy_array(
