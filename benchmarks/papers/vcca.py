@@ -30,7 +30,7 @@ from steps import Steps, asked, mean_sd
 
 PUBLISHED = {"VCCA": 3.0, "VCCAPrivate": 2.4}
 WANTED = {"VCCA": 3.6, "VCCAPrivate": 3.0}
-DROPOUT = (0.1, 0.2, 0.4)
+DROPOUT = (0.0, 0.1, 0.2)
 EPOCHS, EPOCHS_TO_CHOOSE = 25, 8
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from triptych.errors import DataError, ParameterError, ShapeError
+from triptych.errors import DataError, ParameterError, ShapeError, meant
 
 CHUNK_ROWS = 16_384
 CHUNK_NUMBERS = 1 << 21
@@ -206,4 +206,5 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raise :class:`ParameterError` unless ``value`` is one of ``choices``."""
     if value not in choices:
         listed = ", ".join(repr(c) for c in choices)
-        raise ParameterError(f"{name}: expected one of {listed}; got {value!r}.")
+        guess = meant(value, [c for c in choices if isinstance(c, str)])
+        raise ParameterError(f"{name}: expected one of {listed}; got {value!r}.{guess}")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from triptych.errors import ParameterError, PersistenceError
+from triptych.errors import ParameterError, PersistenceError, meant
 
 if TYPE_CHECKING:
     from triptych.contracts.method import Method
@@ -40,7 +40,9 @@ def find(name: str) -> type[Method]:
     asked = name.lower() if isinstance(name, str) else ""
     found = [key for key in known if asked in (key.lower(), key.lower().partition(".")[2])]
     if not found:
-        raise ParameterError(f"unknown method {name!r}; there are {sorted(known)}.")
+        plain = [key.partition(".")[2] for key in known]
+        guess = meant(name, plain)
+        raise ParameterError(f"unknown method {name!r}.{guess} There are {sorted(plain)}.")
     if len(found) > 1:
         raise ParameterError(f"method {name!r} is one of {sorted(found)}; name the panel too.")
     return _imported(found[0])

@@ -4,6 +4,10 @@ Each message says what was expected, what came, and whose it was (modality, row,
 The classes also inherit from the built-in that Python users expect (``ValueError``, ``OSError``).
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class TriptychError(Exception):
     """Base of all errors that triptych raises on purpose."""
@@ -59,3 +63,17 @@ class DegenerateDataWarning(TriptychWarning):
 
 class TrainingWarning(TriptychWarning):
     """Training went on, but without something that was asked for."""
+
+
+def meant(name: object, known: Iterable[str]) -> str:
+    """``" Did you mean 'CLIP'?"`` for a name close to one that is known, else nothing.
+
+    Example:
+        >>> meant("clipp", ["CCA", "CLIP"]), meant("t-SNE", ["CCA", "CLIP"])
+        (" Did you mean 'CLIP'?", '')
+    """
+    from difflib import get_close_matches  # only where something has gone wrong
+
+    by_lower = {one.lower(): one for one in known}
+    near = get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.7)
+    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""

@@ -18,7 +18,7 @@ from triptych.arrays import (
     is_sparse,
     row_chunks,
 )
-from triptych.errors import DataError, ModalityError, ShapeError
+from triptych.errors import DataError, ModalityError, ShapeError, meant
 from triptych.values import register
 
 SHARED = "shared"
@@ -219,7 +219,8 @@ class Modalities:
 
     def _known(self, name: str) -> None:
         if name not in self._data:
-            raise ModalityError(f"unknown modality {name!r}; there are {list(self.names)}.")
+            guess = meant(name, self.names)
+            raise ModalityError(f"unknown modality {name!r}; there are {list(self.names)}.{guess}")
 
     def __getitem__(self, key: Any) -> Any:
         """Data of one modality (str), or Modalities of some rows (slice, indices, mask, int)."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from triptych.arrays import check_number
 from triptych.dataset import Dataset
-from triptych.errors import DataError, ParameterError
+from triptych.errors import DataError, ParameterError, meant
 from triptych.seeding import check_random_state, derive
 
 
@@ -48,7 +48,10 @@ def split_dataset(
     if test + valid >= 1:
         raise ParameterError(f"test + valid: expected less than 1, got {test} + {valid}.")
     if label is not None and label not in dataset.labels:
-        raise ParameterError(f"label: expected one of {list(dataset.labels)}, got {label!r}.")
+        guess = meant(label, dataset.labels)
+        raise ParameterError(
+            f"label: expected one of {list(dataset.labels)}, got {label!r}.{guess}"
+        )
     seed = check_random_state(random_state)
     rows = np.arange(len(dataset))
     groups = rows if dataset.groups is None else np.asarray(dataset.groups)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from triptych import Modalities, Training
+from triptych.catalog import load
 from triptych.errors import CapabilityError, ParameterError
 from triptych.fission import VCCAPrivate
 from triptych.fusion import VCCA
@@ -212,3 +213,29 @@ def test_rows_without_a_source_weigh_nothing_in_losses_and_are_not_coded(make):
 def test_parameters_of_the_wrong_type_are_named(wrong, words):
     with pytest.raises(ParameterError, match=words):
         small(**wrong).fit(views(20)[0])
+
+
+@pytest.mark.parametrize("cls", [VCCA, VCCAPrivate])
+def test_noise_of_each_value_is_learnt_from_the_code(cls, tmp_path):
+    # The first modality says how loud the second is, row by row.
+    rng = np.random.default_rng(4)
+    loud = rng.choice([0.1, 2.0], 600)
+    X = {"a": np.column_stack([loud, loud]), "b": rng.normal(size=(600, 3)) * loud[:, None]}
+    more = Training(epochs=40, batch_size=50, learning_rate=1e-2, device="cpu")
+    private = {"n_private": 1} if cls is VCCAPrivate else {}
+    models = {
+        noise: small(cls, sources=["a"], noise=noise, training=more, **private).fit(X)
+        for noise in ("values", None)
+    }
+    model = models["values"]
+    assert model.reconstruct({"a": X["a"]})["b"].shape == (600, 3)
+    assert model.sample(4)["b"].shape == (4, 3)
+    found = {noise: one.log_likelihood(X).mean() for noise, one in models.items()}
+    # One size for all rows costs 3 (log rms(0.1, 2) - log sqrt(0.1 * 2)) = 3.5 nats of b alone.
+    assert found["values"] > found[None] + 2.5
+    model.save(tmp_path / "m")
+    again = load(tmp_path / "m")
+    for m, rebuilt in again.reconstruct(X).items():
+        np.testing.assert_array_equal(rebuilt, model.reconstruct(X)[m])
+    with pytest.raises(ParameterError, match="noise: expected one of 'values'; got 'value'"):
+        small(cls, noise="value").fit(X)

@@ -210,7 +210,7 @@ def test_labels_of_every_task_and_none():
     assert several.predict(sample.X).shape == s.shape
     none = clone(given).fit(sample.X)
     assert none.target_ is None and "task" not in none.history_["train"]
-    with pytest.raises(CapabilityError, match="fitted without labels"):
+    with pytest.raises(CapabilityError, match="learnt no labels"):
         none.predict(sample.X)
 
 

@@ -7,8 +7,15 @@ from torch import distributions as D
 
 from triptych import Modalities
 from triptych.errors import DataError, ParameterError
+from triptych.modalities import Kind
 from triptych.nn.inputs import learn_input
-from triptych.nn.likelihoods import Likelihood, check_family, check_values, entries_of
+from triptych.nn.likelihoods import (
+    Likelihood,
+    check_family,
+    check_values,
+    decoded_kind,
+    entries_of,
+)
 from triptych.nn.recipes import default_decoder
 
 
@@ -38,6 +45,37 @@ def test_densities_are_those_of_the_data_in_their_units(family, form, torch_draw
         found = made.log_prob(code, values) + made.log_volume
     # Sums of up to 40 float32 terms of size 1 to 10.
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["gaussian", "laplace"])
+@pytest.mark.parametrize("form", ["vector", "image"])
+def test_each_value_has_the_noise_that_is_decoded(family, form, torch_draws):
+    rng = np.random.default_rng(1)
+    shape = (7, 3) if form == "vector" else (7, 2, 5, 4)
+    data = rng.normal(size=shape) * 30 + 5
+    X = Modalities({"m": data})
+    reader, kind = learn_input(X, "m"), X.kind("m")
+    twice = decoded_kind(kind, family, "values")
+    decoder = default_decoder(kind).build(twice, reader, 2)
+    made = Likelihood(decoder, family, kind, reader, "values").eval()
+    stored, _ = reader.tensors(X["m"], np.ones(7, bool))
+    code = torch.randn(3, 7, 2)
+    mean, scale = (torch.from_numpy(v) for v in (reader.mean, reader.scale))
+    if form == "image":
+        mean, scale = mean[:, None, None], scale[:, None, None]
+    law = {"gaussian": D.Normal, "laplace": D.Laplace}[family]
+    with torch.no_grad():
+        found = made.log_prob(code, reader.ready(stored)) + made.log_volume
+        for k in range(3):
+            out, size = decoder(code[k]).chunk(2, 1)
+            noise = torch.exp(3 * torch.tanh(size / 3))
+            plain = law(out * scale + mean, noise * scale)
+            wanted = plain.log_prob(torch.from_numpy(data).float()).flatten(1).sum(1)
+            torch.testing.assert_close(found[k], wanted, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(made.generate(code[0]), decoder(code[0])[:, : shape[1]])
+    with pytest.raises(ParameterError, match="'values' is for vectors and pictures"):
+        decoded_kind(Kind("sequence", (None, 3)), family, "values")
+    assert decoded_kind(kind, "bernoulli", "values") is kind
 
 
 @pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.float32, 1)])

@@ -27,7 +27,7 @@ from triptych.cli.ground import (
     read_data,
     widths,
 )
-from triptych.errors import FileError, ParameterError, TriptychError
+from triptych.errors import FileError, ParameterError, TriptychError, meant
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -200,7 +200,8 @@ def _params(
         else:
             match = [key for key, known in own.items() if name.split("__")[0] in known]
         if not match:
-            raise ParameterError(f"--set: none of {list(chosen)} has {entry!r}.")
+            guess = meant(name, set().union(*own.values()))
+            raise ParameterError(f"--set: none of {list(chosen)} has {entry!r}.{guess}")
         for key in match:
             out[key][name] = value
     return {name: values for name, values in out.items() if values}

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
@@ -84,6 +85,8 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def inner(*args: P.args, **kwargs: P.kwargs) -> None:
+        python = warnings.formatwarning
+        warnings.formatwarning = _in_words
         try:
             command(*args, **kwargs)
         except KeyboardInterrupt as stop:
@@ -101,8 +104,21 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
         except Exception as error:
             words = f"{type(error).__name__}: {error}"
             _end(f"this should not have happened: {words} (--debug shows where)", 1, kwargs)
+        finally:
+            warnings.formatwarning = python
 
     return inner
+
+
+def _in_words(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning without the line of our code that gave it."""
+    return f"warning: {' '.join(str(message).split())}\n"
 
 
 def _end(words: str, code: int, kwargs: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,7 +52,15 @@ def fit(
     ],
     settings: Settings = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the method.")] = 0,
-    label: Label = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="NAME",
+            help="Label to learn, for methods that take labels (see 'triptych methods'); of a "
+            "table, the column it stands in.",
+        ),
+    ] = None,
     split: Split = None,
     modality: Modality = None,
     faces: Faces = None,
@@ -66,6 +75,7 @@ def fit(
     the first one writes the model.
 
     Example: triptych fit glyphs --method CLIP --output model --set training__epochs=20
+
     Example: torchrun --nproc_per_node=2 -m triptych fit glyphs --method CLIP --output model
     """
     from triptych import catalog
@@ -207,6 +217,7 @@ def evaluate(
     not be rows that the model has learnt from.
 
     Example: triptych evaluate model glyphs --label script
+
     Example: triptych evaluate model glyphs --zero-shot script --template "{} LETTER"
     """
     from rich.table import Table
@@ -252,9 +263,8 @@ def evaluate(
             "fully open, over the rows learnt from",
             markup=False,
         )
-    silent = dict.fromkeys(value["why"] for value in values.values() if "why" in value)
-    for why in silent:
-        out.print(f"left out: {why}", markup=False)
+    for measures, why in _left_out(columns(parts.train, parts.label), values):
+        out.print(f"left out: {measures}; {why.removeprefix('does not apply: ')}", markup=False)
 
 
 @guarded
@@ -293,6 +303,28 @@ def reconstruct(
             f"{', '.join(names['rebuilt'])} of {len(rebuilt)} rows, rebuilt from "
             f"{', '.join(names['from'])}: {output}"
         )
+
+
+def _left_out(
+    listed: Sequence[Mapping[str, Any]], values: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[str, str]]:
+    """Measures without a value, together by why; many of one group by how many they are."""
+    silent: dict[str, dict[str, list[str]]] = {}
+    for column in listed:
+        if "why" in (value := values[column["key"]]):
+            silent.setdefault(value["why"], {}).setdefault(column["group"], []).append(
+                column["title"]
+            )
+    return [
+        (
+            ", ".join(
+                f"{len(titles)} measures of {group}" if len(titles) > 3 else ", ".join(titles)
+                for group, titles in groups.items()
+            ),
+            why,
+        )
+        for why, groups in silent.items()
+    ]
 
 
 def _rows(dataset: Dataset, split: str | None) -> tuple[Dataset, Any]:

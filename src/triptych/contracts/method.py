@@ -25,6 +25,7 @@ from triptych.errors import (
     NotFittedError,
     ParameterError,
     ShapeError,
+    meant,
 )
 from triptych.modalities import (
     FORMS,
@@ -332,6 +333,7 @@ class Method(BaseEstimator):
             if head not in own:
                 raise ParameterError(
                     f"{type(self).__name__} has no parameter {head!r}; it has {sorted(own)}."
+                    f"{meant(head, own)}"
                 )
             setattr(self, head, replaced(getattr(self, head), path, value, name))
         return self

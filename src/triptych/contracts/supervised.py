@@ -97,7 +97,7 @@ class SupervisedMethod(DeepMethod):
     def _asked(self) -> Target:
         if self.target_ is None:
             raise CapabilityError(
-                f"this {type(self).__name__} was fitted without labels; it predicts none."
+                f"this {type(self).__name__} learnt no labels; it predicts none."
             )
         return self.target_
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from triptych.arrays import check_number
+from triptych.arrays import check_choice, check_number
 from triptych.contracts.decoding import DecodingMethod
 from triptych.contracts.deep import CODE_ROWS
 from triptych.contracts.method import Data
@@ -23,6 +23,7 @@ from triptych.nn.likelihoods import (
     Likelihood,
     check_family,
     check_values,
+    decoded_kind,
     default_family,
     entries_of,
 )
@@ -74,7 +75,7 @@ class VariationalMethod(DecodingMethod):
 
     n_components: int
     likelihoods: Mapping[str, str] | None
-    noise: float | None
+    noise: float | str | None
     weights: Mapping[str, float] | str
     beta: float
     warmup: float
@@ -87,7 +88,9 @@ class VariationalMethod(DecodingMethod):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if self.noise is not None:
+        if isinstance(self.noise, str):
+            check_choice("noise", self.noise, ("values",))
+        elif self.noise is not None:
             check_number("noise", self.noise, low=0, open_low=True)
         check_number("beta", self.beta, low=0)
         check_number("warmup", self.warmup, low=0, high=1)
@@ -128,19 +131,13 @@ class VariationalMethod(DecodingMethod):
         super()._fit(X, y, validation)
 
     def _likelihood_parts(self, kinds: Mapping[str, Kind], widths: Mapping[str, int]) -> Parts:
-        given = self.decoders or {}
-        return Parts(
-            {
-                m: Likelihood(
-                    self._decoder(m, kind, widths[m], given.get(m)),
-                    self._family(m, kind),
-                    kind,
-                    self.inputs_[m],
-                    self.noise,
-                )
-                for m, kind in kinds.items()
-            }
-        )
+        given, found = self.decoders or {}, {}
+        for m, kind in kinds.items():
+            family = self._family(m, kind)
+            put_out = decoded_kind(kind, family, self.noise)
+            decoder = self._decoder(m, put_out, widths[m], given.get(m))
+            found[m] = Likelihood(decoder, family, kind, self.inputs_[m], self.noise)
+        return Parts(found)
 
     @property
     def _weights(self) -> dict[str, float]:

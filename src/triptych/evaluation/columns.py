@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triptych.dataset import Dataset
-from triptych.errors import DataError, ParameterError
+from triptych.errors import DataError, ParameterError, meant
 from triptych.evaluation.probes import MAX_CLASSES
 from triptych.evaluation.robustness import LEVELS, SHARES
 from triptych.modalities import SHARED
@@ -92,11 +92,11 @@ _FAMILIES = (
     ),
     Column(
         "predict_gain",
-        "Gain over the best modality alone: {label}",
+        "Gain over a linear probe of the best modality: {label}",
         "accuracy",
         "higher",
         "Prediction",
-        "The prediction less the best linear probe of one modality's plain features.",
+        "The prediction less what a linear probe reads from plain features of the best modality.",
     ),
     Column(
         "predict:{a}",
@@ -388,7 +388,8 @@ def choose_label(data: Dataset, label: str | None) -> str | None:
     if label is None:
         return next(iter(readable), None)
     if label not in data.labels:
-        raise ParameterError(f"label: expected one of {list(data.labels)}, got {label!r}.")
+        guess = meant(label, data.labels)
+        raise ParameterError(f"label: expected one of {list(data.labels)}, got {label!r}.{guess}")
     if np.ndim(data.labels[label]) != 1:
         raise DataError(
             f"label {label!r}: it has several labels a row; methods learn them (fit, predict, "

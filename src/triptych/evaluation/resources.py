@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,9 +27,10 @@ class Resources:
         peak_bytes: Most memory that the call added to the process, see ``memory``.
         gpu_bytes: Most memory that torch held on its GPU, all told; ``None`` without one.
         memory: What ``peak_bytes`` is: ``"resident, sampled"`` is the largest resident set size
-            seen every 20 ms, less that at the start (memory that an earlier call freed but the
-            process kept is used again without showing); ``"resident, high-water"`` is by how
-            much the process's largest size so far grew, 0 if an earlier call needed more.
+            seen every 20 ms, less that at the start, when memory that earlier calls freed is given
+            back to the system where glibc can (elsewhere it is used again, unseen);
+            ``"resident, high-water"`` is by how much the process's largest size so far grew, 0 if
+            an earlier call needed more.
     """
 
     seconds: float
@@ -56,6 +60,7 @@ class _Watch:
             self.peak = max(self.peak, self._now())
 
     def __enter__(self) -> Self:
+        _give_back()
         self.start = self.peak = self._now()
         if self.sampled:
             self._thread.start()
@@ -99,6 +104,13 @@ def measure(call: Callable[[], Any]) -> tuple[Any, Resources]:
         gpu_bytes=None if cuda is None else int(cuda.max_memory_allocated()),
         memory="resident, sampled" if watch.sampled else "resident, high-water",
     )
+
+
+def _give_back() -> None:
+    """Let go of garbage, and of memory that the allocator holds for later."""
+    gc.collect()
+    with suppress(OSError, AttributeError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _cuda() -> Any:

@@ -110,9 +110,10 @@ def assemble_table(
     path = table.path
     if not modalities:
         raise ParameterError(
-            f"{path}: say which columns make which modality, for instance modalities={{'size': "
-            f"'width,height:vector', 'words': 'caption:text', 'image': 'path:picture'}} (on the "
-            f"command line --modality words=caption:text); columns: {table.listed()}."
+            f"{path}: say which columns make which modality, for instance --modality "
+            "words=caption:text --modality image=path:picture on the command line, or "
+            "modalities={'size': 'width,height:vector', 'words': 'caption:text'} in Python; "
+            f"columns: {table.listed()}."
         )
     data: dict[str, Any] = {}
     present: dict[str, NDArray[np.bool_]] = {}

@@ -35,7 +35,9 @@ class VCCAPrivate(VariationalCCA, Fission):
         decoders: Decoder recipes by name, else the kind's default (vectors, images, texts).
         likelihoods: ``"gaussian"``, ``"laplace"``, ``"bernoulli"`` or ``"categorical"`` by
             modality name; gaussian where left out, categorical for texts.
-        noise: Size of gaussian and laplace noise in standardised units; learnt where ``None``.
+        noise: Size of gaussian and laplace noise in standardised units; one learnt for a modality
+            where ``None``; ``"values"``: one for each value of a row, which the decoder tells too,
+            of vectors and pictures (the paper's).
         weights: λ: ``"equal"`` is 1, ``"entries"`` makes modalities weigh alike whatever their
             size; or numbers by name, 1 where left out.
         beta: Weight of the divergences.
@@ -75,7 +77,7 @@ class VCCAPrivate(VariationalCCA, Fission):
         encoders: Mapping[str, Any] | None = None,
         decoders: Mapping[str, Any] | None = None,
         likelihoods: Mapping[str, str] | None = None,
-        noise: float | None = None,
+        noise: float | str | None = None,
         weights: Mapping[str, float] | str = "equal",
         beta: float = 1.0,
         warmup: float = 0.0,

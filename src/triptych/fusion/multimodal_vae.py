@@ -64,7 +64,9 @@ class MultimodalVAE(VariationalMethod, Fusion):
         likelihoods: ``"gaussian"``, ``"laplace"``, ``"bernoulli"`` or ``"categorical"`` by
             modality name; gaussian where left out, categorical for texts. See
             :class:`~triptych.nn.likelihoods.Likelihood`.
-        noise: Size of gaussian and laplace noise in standardised units; learnt where ``None``.
+        noise: Size of gaussian and laplace noise in standardised units; one learnt for a modality
+            where ``None``; ``"values"``: one for each value of a row, which the decoder tells too,
+            of vectors and pictures.
         weights: λ: ``"entries"`` makes every modality weigh as much as that of most entries
             (λ = most entries / own), ``"equal"`` is 1; or numbers by name, 1 where left out.
         beta: Weight of the divergence.
@@ -107,7 +109,7 @@ class MultimodalVAE(VariationalMethod, Fusion):
         encoders: Mapping[str, Any] | None = None,
         decoders: Mapping[str, Any] | None = None,
         likelihoods: Mapping[str, str] | None = None,
-        noise: float | None = None,
+        noise: float | str | None = None,
         weights: Mapping[str, float] | str = "entries",
         beta: float = 1.0,
         warmup: float = 0.0,

@@ -19,8 +19,11 @@ from triptych.nn.decoders import Decoder, SquaredErrorDecoder, TokenModel
 from triptych.nn.inputs import END, ImageInput, Input, TextInput, VectorInput
 
 FAMILIES = ("gaussian", "laplace", "bernoulli", "categorical")
+DENSITIES = ("gaussian", "laplace")
 # Log of the noise's size stays within ± this: standardised values have size 1.
 LOUDEST = 6.0
+# The same where each value has its own: a column that never changes would have none.
+LOUDEST_EACH = 3.0
 
 
 def default_family(kind: Kind) -> str:
@@ -28,29 +31,52 @@ def default_family(kind: Kind) -> str:
     return "categorical" if kind.form == "text" else "gaussian"
 
 
+def has_own_noise(family: str, noise: float | str | None) -> bool:
+    """Whether each value of a row has its own size of the noise, which the code tells."""
+    return noise == "values" and family in DENSITIES
+
+
+def decoded_kind(kind: Kind, family: str, noise: float | str | None) -> Kind:
+    """What the decoder of a likelihood has to put out: twice the columns or channels for two."""
+    if not has_own_noise(family, noise):
+        return kind
+    first, *rest = kind.shape
+    if kind.form not in ("vector", "image") or first is None:
+        raise ParameterError(f"noise: 'values' is for vectors and pictures; got {kind}.")
+    return Kind(kind.form, (2 * first, *rest))
+
+
 class Likelihood(Decoder):
     r"""A decoder read as a law of its modality given the code.
 
     * *gaussian*, *laplace*: independent values about the decoder's output, with one size of the
-      noise for the modality, learnt or given, in units of the standardised columns.
+      noise for the modality, learnt or given, in units of the standardised columns; or with one
+      for each value of each row, which the second half of the decoder's outputs is the log of,
+      bent to stay between exp(-3) and exp(3).
     * *bernoulli*: the output is the logit of each value in [0, 1]; values between are taken as
       chances, with the cross-entropy as their loss. Whole-number pictures are divided by 255.
     * *categorical*: of a vector, the output's softmax over columns of which one is 1; of a text,
       the product over its tokens.
 
     Args:
-        decoder: From codes to values, or a model of tokens.
+        decoder: From codes to values, or a model of tokens; for noise of each value, built for
+            :func:`decoded_kind`.
         family: One of the four.
         kind: Kind of the modality.
         reader: What standardised it.
-        noise: Size of the noise, > 0; ``None`` to learn it.
+        noise: Size of the noise, > 0; ``None`` to learn it, ``"values"`` to decode it.
     """
 
     mean: Tensor
     scale: Tensor
 
     def __init__(
-        self, decoder: Decoder, family: str, kind: Kind, reader: Input, noise: float | None = None
+        self,
+        decoder: Decoder,
+        family: str,
+        kind: Kind,
+        reader: Input,
+        noise: float | str | None = None,
     ) -> None:
         super().__init__()
         self.decoder, self.family = decoder, family
@@ -64,8 +90,9 @@ class Likelihood(Decoder):
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32))
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
         self.top = top_of(reader)
-        self.noise = noise
-        if family in ("gaussian", "laplace") and noise is None:
+        self.each = has_own_noise(family, noise)
+        self.noise = None if isinstance(noise, str) else noise
+        if family in DENSITIES and noise is None:
             self.log_noise = nn.Parameter(torch.zeros(()))
         self.entries = entries_of(kind, reader)
 
@@ -75,7 +102,7 @@ class Likelihood(Decoder):
 
         0 for families that give probabilities.
         """
-        if self.family not in ("gaussian", "laplace"):
+        if self.family not in DENSITIES:
             return 0.0
         per_entry = float(self.scale.double().log().mean())
         return -per_entry * self.entries
@@ -115,14 +142,18 @@ class Likelihood(Decoder):
             chosen = self._raw(values).argmax(-1)  # (b,)
             logs = F.log_softmax(out, -1)
             return logs.gather(-1, chosen.expand(out.shape[:-1])[..., None])[..., 0]
-        size = self._log_size().to(out.device)
+        if self.each:
+            out, size = out.chunk(2, -1)
+            size = LOUDEST_EACH * torch.tanh(size / LOUDEST_EACH)
+        else:
+            size = self._log_size().to(out.device)
         away = (values - out) * torch.exp(-size)
         if self.family == "laplace":
             return -(away.abs() + size + math.log(2)).sum(-1)
         return -(0.5 * away.square() + size + 0.5 * LOG_2PI).sum(-1)
 
     def _log_size(self) -> Tensor:
-        """Log of the noise's size; a learnt one is bent into its bounds."""
+        """Log of the modality's noise; a learnt one is bent into its bounds."""
         if self.noise is not None:
             return torch.tensor(math.log(self.noise))
         return LOUDEST * torch.tanh(self.log_noise / LOUDEST)
@@ -151,7 +182,7 @@ class Likelihood(Decoder):
             return self._standardised(torch.sigmoid(out))
         if self.family == "categorical":
             return self._standardised(F.softmax(out, -1))
-        return out
+        return out.chunk(2, 1)[0] if self.each else out
 
     def _standardised(self, raw: Tensor) -> Tensor:
         flat = raw.flatten(1) * self.top
