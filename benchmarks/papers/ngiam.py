@@ -66,7 +66,7 @@ def accuracy(Z: np.ndarray, y: np.ndarray, Z_new: np.ndarray, y_new: np.ndarray)
         return 0.5 * float(flat @ flat) + 0.01 * float((short**2).sum()), slope.ravel()
 
     start = np.zeros(A.shape[1] * len(classes))
-    w, *_ = fmin_l_bfgs_b(loss, start, maxiter=1000, factr=1e3, pgtol=1e-3)
+    w, *_ = fmin_l_bfgs_b(loss, start, maxiter=1000)
     best = (B @ w.reshape(A.shape[1], -1)).argmax(1)
     return 100 * float(np.mean(classes[best] == y_new))
 

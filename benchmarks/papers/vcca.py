@@ -1,10 +1,10 @@
 """VCCA and VCCA-private on noisy two-view MNIST (Wang, Yan, Lee, Livescu 2016).
 
 Views, parts and the SVM are those of noisy_mnist.py. The posterior of z sees the turned digit
-alone; the turned view is bernoulli, the noisy one normal with one learnt size of the noise (in the
-paper a size for each pixel of each row). Three hidden layers of 1024 each way, d = 40, private
-codes of 30; 25 epochs with a falling rate. The dropout of layers and samples is chosen on the
-tuning part of the first seed by fits of 8 epochs.
+alone; the turned view is bernoulli, the noisy one normal with a size of the noise for each pixel
+of each row, as in the paper. Three hidden layers of 1024 each way, d = 40, private codes of 30; 25
+epochs with a falling rate. The dropout of layers and samples is chosen on the tuning part of the
+first seed by fits of 8 epochs.
 
     python benchmarks/papers/vcca.py run [--only METHOD] [--seconds S] [--seeds N] [--quick]
     python benchmarks/papers/vcca.py table [--seeds N]
@@ -51,6 +51,7 @@ def codes(
         "encoders": {m: MLP(width=width, depth=3, dropout=dropout) for m in X},
         "decoders": {m: VectorDecoder(width=width, depth=3, dropout=dropout) for m in X},
         "likelihoods": {"turned": "bernoulli"},
+        "noise": "values",
         "dropout": dropout,
         "training": Training(
             epochs=1 if quick else epochs,

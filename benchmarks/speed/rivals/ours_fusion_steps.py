@@ -4,21 +4,56 @@ Both train fresh networks of the same layers on the same tensors in the same ord
 does before (reading and standardising) is timed on neither side.
 """
 
+import math
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from triptych import Modalities, Training
 from triptych.fusion import MultimodalAutoencoder, MultimodalVAE
+from triptych.nn.decoders import SquaredErrorDecoder
 from triptych.nn.recipes import MLP, VectorDecoder
 from triptych.training.batches import Rows, order_of
 from triptych.training.loop import train
 
 sys.path.insert(0, str(Path(__file__).parent))
 from data_fusion import NAMES, data
+
+
+def light(n_in, n_out, width):
+    """Layers as multiviewae has them: ReLU, and no layer norm."""
+    return nn.Sequential(
+        *(nn.Linear(n_in, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()),
+        nn.Linear(width, n_out),
+    )
+
+
+class LightValues(SquaredErrorDecoder):
+    """Such layers from codes to values."""
+
+    def __init__(self, n_in, n_out, width):
+        super().__init__()
+        self.layers = light(n_in, n_out, width)
+
+    def forward(self, code):
+        """Values (b, p)."""
+        return self.layers(code)
+
+
+@dataclass(frozen=True)
+class LightDecoder:
+    """Their recipe."""
+
+    width: int
+
+    def build(self, kind, reader, n_in):
+        """The decoder of codes (b, n_in)."""
+        return LightValues(n_in, math.prod(kind.shape), self.width)
 
 
 def optimizer_of(network, settings):
@@ -63,6 +98,7 @@ def bare_autoencoder(network, values, size, d):
 BARE = {
     "vae": bare_vae,
     "joint vae": partial(bare_vae, subsets=((0, 1),)),
+    "light joint vae": partial(bare_vae, subsets=((0, 1),)),
     "autoencoder": bare_autoencoder,
 }
 
@@ -77,10 +113,18 @@ def prepare(n, p, width, d, batch):
         "training": settings,
         "random_state": 0,
     }
+    lighter = {
+        **recipes,
+        "encoders": {m: lambda kind, n_out: light(kind.n_features, n_out, width) for m in NAMES},
+        "decoders": {m: LightDecoder(width) for m in NAMES},
+    }
     models = {
         "vae": MultimodalVAE(d, likelihoods=dict.fromkeys(NAMES, "bernoulli"), **recipes),
         "joint vae": MultimodalVAE(
             d, likelihoods=dict.fromkeys(NAMES, "bernoulli"), single=0.0, **recipes
+        ),
+        "light joint vae": MultimodalVAE(
+            d, likelihoods=dict.fromkeys(NAMES, "bernoulli"), single=0.0, **lighter
         ),
         "autoencoder": MultimodalAutoencoder(d, width=width, **recipes),
     }
