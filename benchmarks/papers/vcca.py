@@ -2,8 +2,8 @@
 
 Views, parts and the SVM are those of noisy_mnist.py. The posterior of z sees the turned digit
 alone; the turned view is bernoulli, the noisy one normal. Three hidden layers of 1024 each way,
-d = 40, private codes of 30; the rate falls to nothing over the epochs. Of the settings in TRIED the
-best of VCCA on the tuning part of the first seed is taken: epochs, the dropout of layers and
+d = 40, private codes of 30; the rate falls to nothing over the epochs. Of the settings in TRIED
+the best of VCCA on the tuning part of the first seed is taken: epochs, the dropout of layers and
 samples, the share of training in which the divergence warms up, the weight of the noisy view's
 likelihood, and whether its noise is one number or, as in the paper, one for each pixel of each
 row. VCCA-private, which costs more, has fixed settings.
