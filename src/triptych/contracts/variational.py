@@ -181,7 +181,7 @@ class VariationalMethod(DecodingMethod):
         self,
         X: Data,
         *,
-        given: tuple[str, ...] | list[str] | None = None,
+        given: str | tuple[str, ...] | list[str] | None = None,
         n_samples: int = 128,
         random_state: int | None = 0,
     ) -> NDArray[np.float64]:
@@ -192,7 +192,8 @@ class VariationalMethod(DecodingMethod):
         Args:
             X: Some of the modalities fitted, n rows; those that a row lacks are left out of its
                 product.
-            given: Modalities whose posterior proposes codes; all of ``X`` when left out.
+            given: Modalities whose posterior proposes codes, or one of them; all of ``X`` when
+                left out.
             n_samples: K >= 1; the bound grows tighter with it.
             random_state: Seed of the draws.
 
@@ -206,7 +207,7 @@ class VariationalMethod(DecodingMethod):
         self._check_fitted()
         check_number("n_samples", n_samples, low=1, integer=True)
         data = self._gate_transform(X)
-        names = tuple(given or data.names)
+        names = (given,) if isinstance(given, str) else tuple(given or data.names)
         unknown = [m for m in names if m not in data]
         if unknown:
             raise ModalityError(f"given: {unknown} are not in X, which has {list(data.names)}.")
