@@ -151,6 +151,27 @@ def test_subsets_of_the_mixture_of_products(torch_draws):
     assert float(terms["kl"]) == pytest.approx(kl.mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize("experts", EXPERTS)
+def test_a_row_with_nothing_has_the_prior_for_its_posterior(experts, torch_draws):
+    X = Modalities(views(3), present={m: np.array([True, True, False]) for m in "ab"})
+    model = small(experts=experts).fit(views(60))
+    batch = Rows(X, model.inputs_).take(np.arange(3))
+    with torch.no_grad():
+        posterior = model._posterior(model.network_, batch)
+    at = posterior.weights[:, 2].argmax()
+    np.testing.assert_allclose(posterior.weights[:, 2].sum(), 1)
+    np.testing.assert_array_equal(posterior.mean[at, 2], 0)
+    np.testing.assert_array_equal(posterior.log_variance[at, 2], 0)
+
+
+def test_one_modality_may_be_given_by_its_name():
+    names = {"a": "sound", "b": "image"}
+    X = {names[m]: values for m, values in views(20).items()}
+    model = MultimodalVAE(2, training=Training(epochs=1, device="cpu"), random_state=0).fit(X)
+    by_name, by_tuple = (model.log_likelihood(X, given=g) for g in ("sound", ("sound",)))
+    np.testing.assert_array_equal(by_name, by_tuple)
+
+
 def test_subsets_are_even_among_what_is_there(torch_draws):
     present = torch.ones(8000, 3, dtype=torch.bool)
     present[4000:, 1] = False
