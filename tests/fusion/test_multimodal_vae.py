@@ -222,6 +222,28 @@ def test_log_likelihood_is_that_of_the_linear_normal_model(experts):
     assert np.abs(other - wanted).mean() < 1.0
 
 
+def test_log_likelihood_with_noise_of_each_value_is_the_integral_over_the_code():
+    X = Modalities(
+        {m: v[:, :2] for m, v in views(15).items()}, present={"a": np.arange(15) % 4 > 0}
+    )
+    likelihoods = {"b": "laplace"}
+    model = small(noise="values", likelihoods=likelihoods, epochs=20)
+    model = model.set_params(n_components=1).fit(X)
+    batch = Rows(X, model.inputs_).take(np.arange(15))
+    z = torch.linspace(-8, 8, 4001)[:, None]
+    log_p = log_standard(z)[:, None].expand(-1, 15)
+    for m, law in (("a", torch.distributions.Normal), ("b", torch.distributions.Laplace)):
+        with torch.no_grad():
+            mean, size = model.network_.decoders[m].decoder(z).chunk(2, 1)
+        noise = torch.exp(3 * torch.tanh(size / 3))
+        each = law(mean[:, None], noise[:, None]).log_prob(batch.values[m][None])  # (k, n, p)
+        found = (each - torch.from_numpy(model.inputs_[m].scale).log()).sum(-1)
+        log_p = log_p + torch.where(batch.present[m], found, 0.0)
+    wanted = torch.logsumexp(log_p.double(), 0) + math.log(16 / 4000)
+    # 4,000 weights vary by some hundredths in the rows farthest out.
+    np.testing.assert_allclose(model.log_likelihood(X, n_samples=4000), wanted, atol=0.1)
+
+
 @pytest.mark.parametrize("experts", EXPERTS)
 def test_what_is_absent_is_generated_in_its_units(experts):
     model = small(experts=experts, noise=0.3, cross=1.0, **QUICK).fit(views(250))
