@@ -48,7 +48,13 @@ def test_a_method_is_found_by_any_of_its_names(name):
 
 @pytest.mark.parametrize("name", ["PCA", "", "CC", "fusion.CCA", None, 3])
 def test_an_unknown_method_is_told_what_there_is(name):
-    with pytest.raises(ParameterError, match=r"unknown method .*'coordination\.CCA'"):
+    with pytest.raises(ParameterError, match=r"unknown method .* There are \[.*'CCA'"):
+        catalog.find(name)
+
+
+@pytest.mark.parametrize("name", ["CC", "fusion.CCA", "ccca"])
+def test_the_nearest_name_is_told(name):
+    with pytest.raises(ParameterError, match=rf"unknown method '{name}'\. Did you mean 'G?CCA'\?"):
         catalog.find(name)
 
 

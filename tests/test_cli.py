@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ import triptych
 from triptych import catalog
 from triptych.cli import app, lists
 from triptych.cli.comparing import _side_by_side
-from triptych.cli.ground import parse_settings, parse_value, print_grid
+from triptych.cli.ground import guarded, parse_settings, parse_value, print_grid
 from triptych.coordination import CCA
 from triptych.errors import ParameterError
 
@@ -187,7 +189,23 @@ def test_evaluate(data, model):
     values = json.loads(out)
     assert values["probe"]["value"] > 0.9 and "why" in values["reconstruction:image"]
     out, _ = run("evaluate", model, data)
-    assert "Linear probe: colour" in out and "left out: does not apply" in out
+    assert "Linear probe: colour" in out
+    # Few measures by name, many by how many they are, each with its reason.
+    assert "left out: Fit time, Peak memory; fitting was not measured" in out
+    assert re.search(r"\d+ measures of Leakage; only fission methods have shared and", out)
+    assert re.search(r"│Parameters +│ [\d,]+ +│ numbers", out)
+
+
+def test_warnings_are_words_without_a_line_of_code():
+    before = warnings.formatwarning
+
+    @guarded
+    def command():
+        said = warnings.formatwarning(UserWarning("two\n lines"), UserWarning, "file.py", 3)
+        assert said == "warning: two lines\n"
+
+    command()
+    assert warnings.formatwarning is before
 
 
 def test_search_by_words_row_and_picture(tmp_path, data, model):

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from triptych import Modalities
 from triptych.errors import DataError, ModalityError, ParameterError, ShapeError
 from triptych.features import fit_features
-from triptych.noise import add_noise
+from triptych.noise import add_noise, column_spread
 
 
 def data(n=6, seed=0):
@@ -129,3 +130,30 @@ def test_noisy_pictures_of_bytes_give_the_features_of_noisy_pictures_of_floats()
         np.testing.assert_allclose(seen[0], seen[1], atol=0.51 / 255)
     with pytest.raises(ParameterError, match="row 2 is beyond"):
         add_noise(whole, {"image": [np.inf, np.inf, -300, 0, 0]})
+
+
+def test_noise_that_rounding_would_swallow_is_refused():
+    pixels = np.random.default_rng(4).integers(0, 2, size=(5, 1, 8, 8), dtype=np.uint8)
+    with pytest.raises(ParameterError, match=r"snr__image: noise of a spread of 0.05, .* floats"):
+        add_noise({"image": pixels}, {"image": 20.0})
+    noisy = add_noise({"image": pixels.astype(np.float32)}, {"image": 20.0})["image"]
+    assert np.std(noisy - pixels) == pytest.approx(0.05, rel=0.2)
+    # A blank picture among others has no noise, and is no reason to refuse them.
+    bytes_ = pixels * np.array([255, 255, 0, 255, 255], np.uint8)[:, None, None, None]
+    assert np.std(add_noise({"image": bytes_}, {"image": 20.0})["image"][0] - bytes_[0]) > 10
+
+
+def test_large_whole_numbers_keep_their_last_digits():
+    stamps = np.random.default_rng(5).integers(0, 100, size=(50, 2)) + 1_700_000_000
+    noisy = add_noise({"time": stamps}, {"time": 60.0})["time"]
+    # Noise of a thousandth of the spread; float32 would round to steps of 128.
+    assert np.abs(noisy - stamps).max() < 0.2
+
+
+def test_sparse_columns_are_as_strong_as_dense_ones():
+    rng = np.random.default_rng(6)
+    dense = rng.normal(size=(40, 5)) * (rng.random((40, 5)) < 0.3) + [0, 0, 1e6, 0, 0]
+    dense[:, 4] = 0
+    present = {"x": np.arange(40) % 4 > 0}
+    found = column_spread("x", "vector", Modalities({"x": csr_array(dense)}, present=present))
+    np.testing.assert_allclose(found, dense[present["x"]].std(axis=0), rtol=1e-8)

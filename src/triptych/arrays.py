@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -204,7 +204,8 @@ def check_number(
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raise :class:`ParameterError` unless ``value`` is one of ``choices``."""
-    if value not in choices:
+    # Arrays are compared by entry, and the answer is no bool.
+    if not isinstance(value, Hashable) or value not in choices:
         listed = ", ".join(repr(c) for c in choices)
         guess = meant(value, [c for c in choices if isinstance(c, str)])
         raise ParameterError(f"{name}: expected one of {listed}; got {value!r}.{guess}")

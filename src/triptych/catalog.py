@@ -41,7 +41,7 @@ def find(name: str) -> type[Method]:
     found = [key for key in known if asked in (key.lower(), key.lower().partition(".")[2])]
     if not found:
         plain = [key.partition(".")[2] for key in known]
-        guess = meant(name, plain)
+        guess = meant(asked.rpartition(".")[2], plain)  # of another panel, maybe
         raise ParameterError(f"unknown method {name!r}.{guess} There are {sorted(plain)}.")
     if len(found) > 1:
         raise ParameterError(f"method {name!r} is one of {sorted(found)}; name the panel too.")

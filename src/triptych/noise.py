@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from triptych.errors import DataError, ModalityError, ParameterError, ShapeError
 from triptych.media import loaded
 from triptych.modalities import Modalities, as_modalities
 from triptych.seeding import check_random_state, generator
+
+# Least spread of noise, in steps of whole numbers, that rounding leaves about as it was.
+FINEST = 0.5
 
 
 def add_noise(
@@ -50,13 +53,14 @@ def add_noise(
     Returns:
         The same modalities, rows and presence; noisy ones in floating point, not cut to the range
         of pictures. Pictures of whole numbers become whole numbers of int32, since methods tell
-        from the type whether white is 255 or 1. Files are read; a ``Spectrogram`` then has to be
-        told the rate that sound files say themselves.
+        from the type whether white is 255 or 1; noise finer than half a step is refused there.
+        Files are read; a ``Spectrogram`` then has to be told the rate that sound files say
+        themselves.
 
     Raises:
         ModalityError: ``snr`` names no modality of ``X``, or a text.
-        ParameterError: A ratio is NaN, minus infinity or no number, or its noise is too strong for
-            the data's type of numbers.
+        ParameterError: A ratio is NaN, minus infinity or no number, or its noise is too strong or
+            too fine for the data's type of numbers.
         ShapeError: Ratios are neither one number nor (n,).
 
     References:
@@ -71,6 +75,25 @@ def add_noise(
     """
     data, seed = as_modalities(X), check_random_state(random_state)
     known = data if reference is None else as_modalities(reference)
+    return with_noise(
+        data, snr, lambda name: column_spread(name, data.kind(name).form, known), seed
+    )
+
+
+def with_noise(
+    data: Modalities,
+    snr: Mapping[str, Any],
+    spread_of: Callable[[str], NDArray[np.float64]],
+    seed: int,
+) -> Modalities:
+    """:func:`add_noise` where somebody knows the spread of each column already.
+
+    Args:
+        data: Modalities, n rows.
+        snr: Decibels by modality.
+        spread_of: Of a vector's or a sequence's name, the spread (p,) of its columns.
+        seed: Of the draws.
+    """
     made: dict[str, Any] = {}
     for name, ratio in snr.items():
         if name not in data:
@@ -80,7 +103,7 @@ def add_noise(
             continue
         with np.errstate(over="ignore", invalid="ignore"):  # said below
             factor = 10 ** (-strength / 20)
-            found = _noisy(name, data, known, factor, generator(seed, "noise", name))
+            found = _noisy(name, data, spread_of, factor, generator(seed, "noise", name))
         _check_finite(name, found, data.present[name], strength)
         made[name] = found
     return Modalities(
@@ -123,7 +146,7 @@ def _check_finite(
 def _noisy(
     name: str,
     data: Modalities,
-    reference: Modalities,
+    spread_of: Callable[[str], NDArray[np.float64]],
     factor: NDArray[np.float64],
     draw: np.random.Generator,
 ) -> Any:
@@ -136,7 +159,7 @@ def _noisy(
         values = values.toarray()
     spread = None
     if form in ("vector", "sequence"):
-        spread = _columns(name, form, reference)
+        spread = spread_of(name)
         width = next(
             (np.shape(v)[-1] for v, p in zip(values, present, strict=True) if p), len(spread)
         )
@@ -145,19 +168,52 @@ def _noisy(
                 f"reference: modality {name!r} has {len(spread)} columns, X has {width}."
             )
     if isinstance(values, np.ndarray):
+        whole = form == "image" and values.dtype.kind in "iu"
+        if whole:
+            _check_steps(name, values, present, factor)
         noisy = _noisy_array(values, present, factor, spread, draw)
-        return _whole(noisy) if form == "image" and values.dtype.kind in "iu" else noisy
+        return _whole(noisy) if whole else noisy
     rows: list[NDArray[Any] | None] = []
     for row, there in enumerate(present):
         if not there:
             rows.append(None)
             continue
         clean = np.asarray(values[row])
-        clean = clean if clean.dtype.kind == "f" else clean.astype(np.float32)
+        clean = _in_floats(clean)
         own = clean.std(dtype=np.float64) if spread is None else spread
         noise = draw.normal(size=clean.shape) * (factor[row] * own)
         rows.append((clean + noise).astype(clean.dtype))
     return rows
+
+
+def _in_floats(values: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers in a floating type that holds them: large whole ones need float64."""
+    if values.dtype.kind == "f":
+        return values
+    return values.astype(np.result_type(values.dtype, np.float32))
+
+
+def _own_spread(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Spread of each row (n, ...) over all its values, (n,)."""
+    own = rows.std(axis=tuple(range(1, rows.ndim)), dtype=np.float64)
+    return np.asarray(own, dtype=np.float64)
+
+
+def _check_steps(
+    name: str, values: NDArray[Any], present: NDArray[np.bool_], factor: NDArray[np.float64]
+) -> None:
+    """Refuse noise that would vanish between whole numbers, as in pictures of zeros and ones."""
+    sizes = []
+    for part in row_chunks(len(values), rows_at_once(values.shape)):
+        some = present[part]
+        sizes.append(factor[part][some] * _own_spread(values[part][some]))
+    found = np.concatenate(sizes)
+    found = found[found > 0]
+    if len(found) and (typical := float(np.median(found))) < FINEST:
+        raise ParameterError(
+            f"snr__{name}: noise of a spread of {typical:.2g}, as it is in half of the rows, is "
+            "lost between whole numbers; give these pictures as floats from 0 to 1."
+        )
 
 
 def _whole(noisy: NDArray[Any]) -> NDArray[Any]:
@@ -174,28 +230,44 @@ def _noisy_array(
     draw: np.random.Generator,
 ) -> NDArray[Any]:
     """The same for rows of one shape (n, ...); zero where absent."""
-    clean = values if values.dtype.kind == "f" else values.astype(np.float32)
+    clean = _in_floats(values)
     out = np.zeros_like(clean)
     for part in row_chunks(len(clean), rows_at_once(clean.shape)):
         some = clean[part][present[part]]
         apart = (-1, *[1] * (clean.ndim - 1))
-        own = some.std(axis=tuple(range(1, clean.ndim)), dtype=np.float64).reshape(apart)
+        own = _own_spread(some).reshape(apart)
         size = factor[part][present[part]].reshape(apart) * (own if spread is None else spread)
         out[part][present[part]] = some + draw.normal(size=some.shape) * size
     return out
 
 
-def _columns(name: str, form: str, reference: Modalities) -> NDArray[np.float64]:
-    """Spread of each column over present rows and all their steps."""
+def column_spread(name: str, form: str, reference: Modalities) -> NDArray[np.float64]:
+    """Spread (p,) of each column of a modality over present rows and all their steps.
+
+    Raises:
+        DataError: ``reference`` does not have the modality in this form, or in no row.
+    """
     if name not in reference or reference.kind(name).form != form:
         raise DataError(f"reference: modality {name!r} is not there as {form}.")
     values, present = reference[name], reference.present[name]
-    if is_sparse(values):
-        values = values.toarray()
     if not present.any():
         raise DataError(f"reference: modality {name!r} is absent in all rows.")
+    if is_sparse(values):
+        return _sparse_spread(values[np.flatnonzero(present)])
     if isinstance(values, np.ndarray):
         whole = values[present].reshape(-1, values.shape[-1])
     else:
         whole = np.concatenate([v for v, p in zip(values, present, strict=True) if p])
     return np.asarray(whole.std(axis=0, dtype=np.float64))
+
+
+def _sparse_spread(rows: Any) -> NDArray[np.float64]:
+    """Spread of the columns of a sparse matrix (n, p), which may be too wide to be made dense."""
+    from scipy.sparse import csc_array
+
+    columns = csc_array(rows, dtype=np.float64)
+    n, counts = columns.shape[0], np.diff(columns.indptr)
+    mean = np.asarray(columns.sum(axis=0)).ravel() / n
+    columns.data = np.square(columns.data - np.repeat(mean, counts))
+    square = np.asarray(columns.sum(axis=0)).ravel() + (n - counts) * mean**2
+    return np.asarray(np.sqrt(square / n))

@@ -6,6 +6,7 @@ import pytest
 
 from triptych.contracts.method import Capabilities
 from triptych.errors import CapabilityError, DataError, ParameterError
+from triptych.evaluation import robustness
 from triptych.evaluation.robustness import (
     drop_modalities,
     missing_curve,
@@ -117,6 +118,46 @@ def test_noise_is_the_same_at_every_level_and_spares_texts_and_absent_rows():
         noisy_modalities(X, -1.0)
     with pytest.raises(ParameterError, match="levels"):
         noise_curve(Sum(), X, [0, 1, 0, 1], X, [0, 1, 0, 1], levels=(0, math.nan))
+
+
+def test_columns_are_as_strong_as_in_training_rows_and_few_are_noisy_at_once(monkeypatch):
+    rng = np.random.default_rng(3)
+    train = Modalities({"a": rng.normal(size=(400, 3)) * [1, 10, 100], "b": np.zeros((400, 3))})
+    test = Modalities({"a": np.zeros((50, 3)), "b": np.zeros((50, 3))})
+    monkeypatch.setattr(robustness, "NOISY_AT_ONCE", 20)
+    seen = []
+
+    class Watched(Sum):
+        def transform(self, X):
+            seen.append(X["a"])
+            return super().transform(X)
+
+    def curve(at):
+        y = np.arange(400) % 2
+        noise_curve(Watched(), train, y, test[at], y[at], levels=(0.5, 2.0), random_state=7)
+        rows = [part for part in seen if len(part) < 400]
+        seen.clear()
+        assert max(map(len, rows)) <= 20
+        half = len(rows) // 2
+        return np.concatenate(rows[:half]), np.concatenate(rows[half:])
+
+    weak, strong = curve(np.arange(50))
+    assert len(np.unique(weak[:, 0])) == 50
+    np.testing.assert_allclose(strong, 4 * weak, rtol=1e-9)
+    # 50 draws; four standard errors of a spread are 4 / sqrt(100).
+    np.testing.assert_allclose(weak.std(axis=0), [0.5, 5, 50], rtol=0.4)
+    alone, _ = curve(np.arange(1))
+    np.testing.assert_array_equal(alone[0], weak[0])
+
+
+def test_numbers_that_cannot_hold_the_noise_are_a_matter_of_the_data():
+    # Of whole numbers with steps as large as the noise, and of half precision near its end.
+    bits = np.eye(6, dtype=np.uint8).reshape(6, 1, 2, 3)
+    with pytest.raises(DataError, match=r"modality 'm' under noise: .* lost between whole"):
+        noisy_modalities({"m": bits}, 0.5)
+    near = (np.array([[1.0], [-1.0], [1.0]]) * 6e4).astype(np.float16)
+    with pytest.raises(DataError, match=r"modality 'm' under noise: .* beyond what float16"):
+        noisy_modalities({"m": near}, 10.0)
 
 
 def test_errors():

@@ -257,6 +257,8 @@ def test_what_cannot_be_used_is_named():
     for name in ("c", "map_penalty", "code_penalty"):
         with pytest.raises(ParameterError, match=rf"{name}: expected a number > 0, got 0"):
             IntactSpace(2, **{name: 0}).fit(X)
+    with pytest.raises(ParameterError, match=r"scaling: expected one of .*; got array"):
+        IntactSpace(2, scaling=np.ones(2)).fit(X)
     with pytest.raises(ParameterError, match=r"at most 6, the columns of .* together; got 7"):
         IntactSpace(7).fit(X)
     assert IntactSpace().fit(X).transform(X).shape == (20, 6)

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from triptych import Modalities, Training
-from triptych.errors import CapabilityError, ModalityError, ParameterError
+from triptych.errors import CapabilityError, DataError, ModalityError, ParameterError
 from triptych.fusion import MultimodalAutoencoder
 from triptych.nn.rbm import RBM, train_rbm
-from triptych.nn.recipes import MLP
+from triptych.nn.recipes import MLP, VectorDecoder
 from triptych.training.batches import Rows
 
 
@@ -112,6 +112,28 @@ def test_what_it_does_not_take_is_named(fitted):
         small("abz").fit(views(20))
     with pytest.raises(CapabilityError, match="does not predict"):
         fitted.predict(views(3))
+    for bad, message in (
+        ({"weights": "entries"}, "weights: expected numbers by modality name or None; got 'ent"),
+        ({"weights": {"z": 1.0}}, r"weights: \['z'\] are no modalities; there are \['a', 'b'\]"),
+        ({"decoders": {"a": 5}}, r"decoders: expected a recipe, .* for 'a'; got 5"),
+        ({"decoders": {"a": VectorDecoder}}, r"for 'a'; got <class"),
+        ({"decoders": {"a": MLP()}}, "decoders: MLP for 'a' builds no decoder"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            small(**bad).fit(views(20))
+
+
+def test_a_modality_of_which_all_rows_are_set_aside_is_named():
+    X = Modalities(views(10), present={"a": np.arange(10) == 3})
+    said = set()
+    for seed in range(6):
+        training = Training(epochs=1, validation_share=0.5, device="cpu")
+        model = MultimodalAutoencoder(2, training=training, random_state=seed)
+        try:
+            model.fit(X)
+        except DataError as error:
+            said.add(str(error))
+    assert len(said) == 1 and "sets all 1 rows aside that have modality 'a'" in said.pop()
 
 
 def layered(X, epochs=1, **kwargs):

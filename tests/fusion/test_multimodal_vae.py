@@ -151,6 +151,27 @@ def test_subsets_of_the_mixture_of_products(torch_draws):
     assert float(terms["kl"]) == pytest.approx(kl.mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize("experts", EXPERTS)
+def test_a_row_with_nothing_has_the_prior_for_its_posterior(experts, torch_draws):
+    X = Modalities(views(3), present={m: np.array([True, True, False]) for m in "ab"})
+    model = small(experts=experts).fit(views(60))
+    batch = Rows(X, model.inputs_).take(np.arange(3))
+    with torch.no_grad():
+        posterior = model._posterior(model.network_, batch)
+    at = posterior.weights[:, 2].argmax()
+    np.testing.assert_allclose(posterior.weights[:, 2].sum(), 1)
+    np.testing.assert_array_equal(posterior.mean[at, 2], 0)
+    np.testing.assert_array_equal(posterior.log_variance[at, 2], 0)
+
+
+def test_one_modality_may_be_given_by_its_name():
+    names = {"a": "sound", "b": "image"}
+    X = {names[m]: values for m, values in views(20).items()}
+    model = MultimodalVAE(2, training=Training(epochs=1, device="cpu"), random_state=0).fit(X)
+    by_name, by_tuple = (model.log_likelihood(X, given=g) for g in ("sound", ("sound",)))
+    np.testing.assert_array_equal(by_name, by_tuple)
+
+
 def test_subsets_are_even_among_what_is_there(torch_draws):
     present = torch.ones(8000, 3, dtype=torch.bool)
     present[4000:, 1] = False
@@ -199,6 +220,28 @@ def test_log_likelihood_is_that_of_the_linear_normal_model(experts):
     assert one < found.mean()
     other = model.log_likelihood(X, given=("a",), n_samples=2000)
     assert np.abs(other - wanted).mean() < 1.0
+
+
+def test_log_likelihood_with_noise_of_each_value_is_the_integral_over_the_code():
+    X = Modalities(
+        {m: v[:, :2] for m, v in views(15).items()}, present={"a": np.arange(15) % 4 > 0}
+    )
+    likelihoods = {"b": "laplace"}
+    model = small(noise="values", likelihoods=likelihoods, epochs=20)
+    model = model.set_params(n_components=1).fit(X)
+    batch = Rows(X, model.inputs_).take(np.arange(15))
+    z = torch.linspace(-8, 8, 4001)[:, None]
+    log_p = log_standard(z)[:, None].expand(-1, 15)
+    for m, law in (("a", torch.distributions.Normal), ("b", torch.distributions.Laplace)):
+        with torch.no_grad():
+            mean, size = model.network_.decoders[m].decoder(z).chunk(2, 1)
+        noise = torch.exp(3 * torch.tanh(size / 3))
+        each = law(mean[:, None], noise[:, None]).log_prob(batch.values[m][None])  # (k, n, p)
+        found = (each - torch.from_numpy(model.inputs_[m].scale).log()).sum(-1)
+        log_p = log_p + torch.where(batch.present[m], found, 0.0)
+    wanted = torch.logsumexp(log_p.double(), 0) + math.log(16 / 4000)
+    # 4,000 weights vary by some hundredths in the rows farthest out.
+    np.testing.assert_allclose(model.log_likelihood(X, n_samples=4000), wanted, atol=0.1)
 
 
 @pytest.mark.parametrize("experts", EXPERTS)

@@ -177,6 +177,12 @@ def test_validation_is_coded_with_the_networks_held():
     assert -watched.score(new) == pytest.approx(terms["loss"][-1], rel=0.02)
 
 
+def test_rows_set_aside_have_no_code_that_pulls_at_the_mean():
+    X, _ = views()
+    training = Training(epochs=1, batch_size=25, validation_share=0.5, device="cpu")
+    assert small(Watched, training=training).fit(X).kept["codes"].shape == (60, 3)
+
+
 def test_the_code_is_found_from_any_modalities():
     X, z = views(150)
     new, z_new = views(80, seed=1)

@@ -1,7 +1,9 @@
 """What the report says, tested as values."""
 
+import base64
 import copy
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +12,13 @@ import pytest
 from triptych.errors import DataError
 from triptych.report import summarise, text_table
 from triptych.report.exhibits import CodeMap, Null
-from triptych.report.figures import _within, code_map, correlation_bars, loss_of_rows
+from triptych.report.figures import (
+    _within,
+    code_map,
+    correlation_bars,
+    line_style,
+    loss_of_rows,
+)
 from triptych.report.numbers import show, show_pair
 from triptych.report.reading_exhibits import read_exhibits, read_item
 
@@ -256,6 +264,17 @@ def test_curves_of_rows_that_lose_something_say_so_in_words():
     missing = loss_of_rows({"A": ((0.0, 1.0), (0.5, 0.5))}, "missing")
     assert "at 50%" in missing.alt and missing.title == "Missing modalities"
     assert loss_of_rows({"none": ()}, "missing") is None
+
+
+def test_many_lines_look_different_and_no_accuracy_beyond_1_is_marked():
+    assert len({line_style(i)[:2] for i in range(49)}) == 49
+    lines = {f"m{i}": ((0.0, 1.0), (0.5, 0.9), (2.0, 0.5 - i / 1000)) for i in range(30)}
+    picture = loss_of_rows(lines, "noisy")
+    svg = base64.b64decode(picture.uri.split(",")[1]).decode()
+    marked = re.findall(r">(\d\.\d+)<", svg)
+    # Levels that were measured stand below, accuracies at the side.
+    assert marked[:3] == ["0.0", "0.5", "2.0"]
+    assert marked[3:] and max(map(float, marked[3:])) == 1.0
 
 
 def test_a_null_is_read_whole_or_not_at_all():

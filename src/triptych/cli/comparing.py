@@ -83,10 +83,10 @@ def compare(
 ) -> None:
     """Compare methods of all panels on DATA, beside honest baselines, in one page.
 
-    Each method is judged by probes, retrieval, reconstruction, leakage, missing modalities and
-    cost. A method that fails, or does not take such data, is a row that says why. Stopped
-    with Ctrl-C, the same command goes on with what is not finished. Writes index.html and
-    comparison.json into the folder. Ends with 1 if every method failed.
+    Each method is judged by probes, retrieval, reconstruction, leakage, missing modalities,
+    noise and cost. A method that fails, or does not take such data, is a row that says why.
+    Stopped with Ctrl-C, the same command goes on with what is not finished. Writes index.html
+    and comparison.json into the folder. Ends with 1 if every method failed.
 
     --set applies to each method that has the parameter; 'CLIP.n_components=32' to one only.
 

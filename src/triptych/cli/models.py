@@ -252,7 +252,10 @@ def evaluate(
     for column in columns(parts.train, parts.label):
         value = values[column["key"]]
         if "value" in value:
-            cells = column["title"], f"{value['value']:.4g}", column["unit"]
+            number = value["value"]
+            # Counts are whole, and would lose their digits to an exponent.
+            shown = f"{number:,.0f}" if column["unit"] == "numbers" else f"{number:.4g}"
+            cells = column["title"], shown, column["unit"]
             table.add_row(*(Text(str(cell)) for cell in cells))
     out = console()
     out.print(table)

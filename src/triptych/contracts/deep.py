@@ -25,7 +25,12 @@ from triptych.modalities import Kind, Modalities, make_parts
 from triptych.nn.decoders import Decoder
 from triptych.nn.inputs import Input, learn_input
 from triptych.nn.parts import Parts
-from triptych.nn.recipes import build_encoder, default_decoder, default_encoder
+from triptych.nn.recipes import (
+    DecoderRecipe,
+    build_encoder,
+    default_decoder,
+    default_encoder,
+)
 from triptych.seeding import check_random_state, derive, generator, torch_scope
 from triptych.training.batches import Batch, Rows, steps_in_training
 from triptych.training.history import History
@@ -105,11 +110,20 @@ class DeepMethod(Method):
         )
 
     def _decoder(self, name: str, kind: Kind, width: int, recipe: Any = None) -> Decoder:
-        with torch_scope(derive(self.seed_, "decoder", name)):
-            decoder: Decoder = (recipe or default_decoder(kind)).build(
-                kind, self.inputs_[name], width
+        recipe = default_decoder(kind) if recipe is None else recipe
+        if isinstance(recipe, type) or not isinstance(recipe, DecoderRecipe):
+            raise ParameterError(
+                f"decoders: expected a recipe, for instance VectorDecoder(), for {name!r}; got "
+                f"{recipe!r}."
             )
-            return decoder
+        with torch_scope(derive(self.seed_, "decoder", name)):
+            decoder = recipe.build(kind, self.inputs_[name], width)
+        if not (hasattr(decoder, "loss") and hasattr(decoder, "generate")):
+            raise ParameterError(
+                f"decoders: {type(recipe).__name__} for {name!r} builds no decoder, which has "
+                "loss and generate."
+            )
+        return decoder
 
     def _seeded(self, key: str, make: Callable[[], nn.Module]) -> nn.Module:
         with torch_scope(derive(self.seed_, "part", key)):
@@ -195,6 +209,13 @@ class DeepMethod(Method):
             )
         order = generator(self.seed_, "validation").permutation(len(X))
         kept, held = np.sort(order[n_valid:]), np.sort(order[:n_valid])
+        for name in X.names:
+            if not X.present[name][kept].any():
+                raise DataError(
+                    f"training__validation_share sets all {int(X.present[name].sum())} rows aside "
+                    f"that have modality {name!r}, so none is left to learn it from; give "
+                    "validation rows yourself, or set validation_share to 0."
+                )
         y_kept, y_held = (None, None) if y is None else (y[kept], y[held])
         return X[kept], y_kept, (X[held], y_held)
 

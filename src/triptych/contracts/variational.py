@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from triptych.arrays import check_choice, check_number
+from triptych.arrays import check_number
 from triptych.contracts.decoding import DecodingMethod
 from triptych.contracts.deep import CODE_ROWS
 from triptych.contracts.method import Data
@@ -88,9 +88,11 @@ class VariationalMethod(DecodingMethod):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if isinstance(self.noise, str):
-            check_choice("noise", self.noise, ("values",))
-        elif self.noise is not None:
+        if isinstance(self.noise, str) and self.noise != "values":
+            raise ParameterError(
+                f"noise: expected a number > 0, 'values' or None; got {self.noise!r}."
+            )
+        if self.noise is not None and not isinstance(self.noise, str):
             check_number("noise", self.noise, low=0, open_low=True)
         check_number("beta", self.beta, low=0)
         check_number("warmup", self.warmup, low=0, high=1)
@@ -181,7 +183,7 @@ class VariationalMethod(DecodingMethod):
         self,
         X: Data,
         *,
-        given: tuple[str, ...] | list[str] | None = None,
+        given: str | tuple[str, ...] | list[str] | None = None,
         n_samples: int = 128,
         random_state: int | None = 0,
     ) -> NDArray[np.float64]:
@@ -192,7 +194,8 @@ class VariationalMethod(DecodingMethod):
         Args:
             X: Some of the modalities fitted, n rows; those that a row lacks are left out of its
                 product.
-            given: Modalities whose posterior proposes codes; all of ``X`` when left out.
+            given: Modalities whose posterior proposes codes, or one of them; all of ``X`` when
+                left out.
             n_samples: K >= 1; the bound grows tighter with it.
             random_state: Seed of the draws.
 
@@ -206,7 +209,7 @@ class VariationalMethod(DecodingMethod):
         self._check_fitted()
         check_number("n_samples", n_samples, low=1, integer=True)
         data = self._gate_transform(X)
-        names = tuple(given or data.names)
+        names = (given,) if isinstance(given, str) else tuple(given or data.names)
         unknown = [m for m in names if m not in data]
         if unknown:
             raise ModalityError(f"given: {unknown} are not in X, which has {list(data.names)}.")
@@ -272,7 +275,9 @@ class VariationalMethod(DecodingMethod):
         for batch in self._batches(X):
             posterior = self._posterior(self.network_, batch)
             codes, _ = self._latents(self.network_, batch, posterior, n)
-            yield {m: z.transpose(0, 1).flatten(0, 1) for m, z in codes.items()}
+            flat = {m: z.transpose(0, 1).flatten(0, 1) for m, z in codes.items()}
+            for start in range(0, n * len(batch), CODE_ROWS):
+                yield {m: z[start : start + CODE_ROWS] for m, z in flat.items()}
 
     def _score(self, X: Modalities, y: NDArray[Any] | None) -> float:
         for m in X.names:

@@ -298,7 +298,14 @@ class _Judge:
     def _by_noise(self) -> PredictionCurve:
         X, y, mean = self.asked
         rows = np.sort(generator(self.seed, "noise", "rows").permutation(len(y))[:NOISE_ROWS])
-        return prediction_by_noise(self.model, X[rows], y[rows], mean=mean, random_state=self.seed)
+        return prediction_by_noise(
+            self.model,
+            X[rows],
+            y[rows],
+            mean=mean,
+            random_state=self.seed,
+            reference=self.X(self.train),
+        )
 
     def _needs(self, *names: str) -> None:
         for name in names:
@@ -504,7 +511,14 @@ class _Judge:
     def _noisy(self) -> NoiseCurve:
         test, y = self.X(self.test)[self.rows[1]], self.task[3]
         return noise_curve_of(
-            self.reader, self.model, self.codes[0], test, y, LEVELS[1:], self.seed
+            self.reader,
+            self.model,
+            self.codes[0],
+            test,
+            y,
+            LEVELS[1:],
+            self.seed,
+            self.X(self.train),
         )
 
 

@@ -180,6 +180,7 @@ def prediction_by_noise(
     levels: Sequence[float] = LEVELS,
     mean: float | NDArray[Any] | None = None,
     random_state: int | None = 0,
+    reference: Data | None = None,
 ) -> PredictionCurve:
     """How predictions fare under noise on all modalities but texts at once.
 
@@ -193,16 +194,22 @@ def prediction_by_noise(
         levels: Spreads of the noise, rising from the first, 0 to 1e6, at least two.
         mean: As in :func:`prediction_score`.
         random_state: Seed of the noise.
+        reference: Rows that say how strong columns are, the training rows for instance; ``X``
+            itself when left out.
 
     Raises:
-        DataError: All modalities are texts.
+        DataError: All modalities are texts, or numbers of a type that cannot hold the noise.
         ParameterError: Fewer than two levels, or levels that do not rise.
     """
     data = as_modalities(X)
     for level in levels:
         check_number("levels", level, low=0, high=1e6)
     _check_rising("levels", levels)
-    return _curve(model, y, levels, mean, lambda v: noisy_modalities(data, v, random_state))
+
+    def change(level: float) -> Modalities:
+        return noisy_modalities(data, level, random_state, reference=reference)
+
+    return _curve(model, y, levels, mean, change)
 
 
 def _check_rising(name: str, at: Sequence[float]) -> None:

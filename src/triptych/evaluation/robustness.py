@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.arrays import as_labels, check_number
-from triptych.errors import CapabilityError, DataError
+from triptych.arrays import as_labels, check_number, row_chunks
+from triptych.errors import CapabilityError, DataError, ParameterError
 from triptych.evaluation.codes import Codes, read_codes, usable_rows
 from triptych.evaluation.probes import MAX_ROWS, Reader, linear_reader
 from triptych.modalities import Modalities, as_modalities
-from triptych.noise import add_noise
-from triptych.seeding import check_random_state, generator
+from triptych.noise import column_spread, with_noise
+from triptych.seeding import check_random_state, derive, generator
 
 SHARES = (0.0, 0.3, 0.6, 0.9)
 # Spread of the noise, in spreads of the signal.
 LEVELS = (0.0, 0.5, 1.0, 2.0)
+# Rows that are noisy at a time: a sparse matrix, or rows in files, may not fit in memory as noise.
+NOISY_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class NoiseCurve:
     """Quality of a linear probe under noise.
 
     Args:
-        level: Spread of the noise on all modalities but texts, in spreads of the signal.
+        level: Spread of the noise on all modalities but texts, in spreads of the signal: of a
+            picture's or a recording's own, of a column's in training rows.
         value: Accuracy (R² for numbers) at each level.
     """
 
@@ -74,7 +78,11 @@ def drop_modalities(
 
 
 def noisy_modalities(
-    X: Mapping[str, Any] | Modalities, level: float, random_state: int | None = 0
+    X: Mapping[str, Any] | Modalities,
+    level: float,
+    random_state: int | None = 0,
+    *,
+    reference: Mapping[str, Any] | Modalities | None = None,
 ) -> Modalities:
     """White noise on all modalities but texts, by :func:`triptych.noise.add_noise`.
 
@@ -84,17 +92,43 @@ def noisy_modalities(
         X: Modalities, n rows.
         level: Spread of the noise, in spreads of the signal, 0 to 1e6.
         random_state: Seed.
+        reference: Rows that say how strong columns are, the training rows for instance; ``X``
+            itself when left out.
 
     Raises:
-        DataError: All modalities are texts.
+        DataError: All modalities are texts, or numbers of a type that cannot hold the noise.
     """
     check_number("level", level, low=0, high=1e6)
-    data = as_modalities(X)
+    data, seed = as_modalities(X), check_random_state(random_state)
+    return _noisy(data, level, seed, _spreads(data if reference is None else reference))
+
+
+def _spreads(
+    reference: Mapping[str, Any] | Modalities,
+) -> Callable[[str], NDArray[np.float64]]:
+    """What tells the spread of a modality's columns, looked at once."""
+    known = as_modalities(reference)
+
+    @cache
+    def spread_of(name: str) -> NDArray[np.float64]:
+        form = known.kind(name).form if name in known else ""
+        return column_spread(name, form, known)
+
+    return spread_of
+
+
+def _noisy(
+    data: Modalities, level: float, seed: int, spread_of: Callable[[str], NDArray[np.float64]]
+) -> Modalities:
     noisy = [name for name in data.names if data.kind(name).form != "text"]
     if not noisy:
         raise DataError("noise is for numbers; all modalities are texts.")
-    ratio = -20 * math.log10(level) if level > 0 else math.inf
-    return add_noise(data, dict.fromkeys(noisy, ratio), random_state=random_state)
+    ratio = 0.0 - 20 * math.log10(level) if level > 0 else math.inf
+    try:
+        return with_noise(data, dict.fromkeys(noisy, ratio), spread_of, seed)
+    except ParameterError as error:  # the level is a good one, but not for these numbers
+        name, _, said = str(error).removeprefix("snr__").partition(": ")
+        raise DataError(f"modality {name!r} under noise: {said}") from error
 
 
 def missing_curve(
@@ -159,12 +193,12 @@ def noise_curve(
         max_rows: Most training rows of the probe.
 
     Raises:
-        DataError: All modalities are texts.
+        DataError: All modalities are texts, or numbers of a type that cannot hold the noise.
     """
     for level in levels:
         check_number("levels", level, low=0, high=1e6)
     codes, reader, T, asked = _taught(model, train, y_train, test, y_test, random_state, max_rows)
-    return noise_curve_of(reader, model, codes, T, asked, levels, random_state)
+    return noise_curve_of(reader, model, codes, T, asked, levels, random_state, train)
 
 
 def _taught(
@@ -213,12 +247,17 @@ def noise_curve_of(
     y_test: NDArray[Any],
     levels: Sequence[float],
     random_state: int | None,
+    train: Mapping[str, Any] | Modalities,
 ) -> NoiseCurve:
     """The curve of a reader that has learnt from ``codes``; see :func:`noise_curve`."""
-    values = []
+    seed, spread_of, values = check_random_state(random_state), _spreads(train), []
     for level in levels:
-        Z = read_codes(model, noisy_modalities(test, level, random_state)).joined(codes)
-        values.append(reader.score(Z, y_test).value)
+        Z = []
+        for part in row_chunks(len(test), NOISY_AT_ONCE):
+            own = derive(seed, "noise", str(part.start))
+            noisy = _noisy(test[part], level, own, spread_of)
+            Z.append(read_codes(model, noisy).joined(codes))
+        values.append(reader.score(np.concatenate(Z), y_test).value)
     return NoiseCurve(tuple(float(v) for v in levels), tuple(values))
 
 

@@ -125,6 +125,10 @@ class MultimodalAutoencoder(DecodingMethod, Fusion):
         super()._check_parameters()
         check_number("width", self.width, low=1, integer=True)
         check_number("modality_dropout", self.modality_dropout, low=0, high=1)
+        if not isinstance(self.weights, Mapping | None):
+            raise ParameterError(
+                f"weights: expected numbers by modality name or None; got {self.weights!r}."
+            )
         for name, weight in (self.weights or {}).items():
             check_number(f"weights__{name}", weight, low=0)
         check_number("sparsity", self.sparsity, low=0)
@@ -144,7 +148,9 @@ class MultimodalAutoencoder(DecodingMethod, Fusion):
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
         unknown = [name for name in self.weights or {} if name not in X.names]
         if unknown:
-            raise ParameterError(f"weights: {unknown} are no modalities; there are {X.names}.")
+            raise ParameterError(
+                f"weights: {unknown} are no modalities; there are {list(X.names)}."
+            )
         words = [m for m in X.names if X.kind(m).form == "text"]
         if self.pretraining is not None and words:
             raise ParameterError(

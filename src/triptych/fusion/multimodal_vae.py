@@ -172,6 +172,10 @@ class MultimodalVAE(VariationalMethod, Fusion):
 
     def _joined(self, mean: Tensor, log_variance: Tensor, present: Tensor) -> Posterior:
         if self.experts == "mixture":
+            # The prior where an expert is absent, for rows that have none.
+            mean, log_variance = (
+                torch.where(present[..., None], part, 0.0) for part in (mean, log_variance)
+            )
             return Posterior(mean, log_variance, _even(present))
         if self.experts == "product":
             joint = product_of_experts(mean, log_variance, present)

@@ -163,8 +163,12 @@ class NestedAutoencoder(DecodingMethod, Fusion):
         self._n_rows = len(X)
         super()._fit(X, y, validation)
 
+    def _set_aside(self, X: Modalities, y: Any) -> Any:
+        kept = super()._set_aside(X, y)
+        self._n_rows = len(kept[0])  # a code that never moves would pull at the mean
+        return kept
+
     def _phases(self, network: Any) -> tuple[Phase, ...]:
-        # Rows set aside for validation leave the last of these codes unused.
         first = torch.empty(self._n_rows, self.n_components)
         with torch_scope(derive(self.seed_, "codes")):
             network.rows = RowCodes(first.uniform_(0, 1))

@@ -46,6 +46,8 @@ STYLE: Any = {
     "svg.fonttype": "none",
 }
 _PAGE_FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans', sans-serif"
+# Places on an axis that are each given a number.
+MOST_TICKS = 6
 
 # What is done to rows: title, words, axis, and how its numbers are written.
 LOSSES = {
@@ -254,19 +256,14 @@ def loss_of_rows(
     if not known:
         return None
     with matplotlib.rc_context(STYLE):
-        fig, ax = canvas(4.6, 3.0 if len(known) == 1 else 3.6)
+        # Names of many lines need room beside the axes.
+        fig, ax = canvas(4.6, 3.0 if len(known) == 1 else max(3.6, 1.4 + 0.2 * len(known)))
         ends = []
         for i, (name, points) in enumerate(known.items()):
             x, y = np.array(points).T
-            colour = PALETTE[i % len(PALETTE)]
+            colour, marker, dash = line_style(i)
             ax.plot(
-                x,
-                y,
-                color=colour,
-                linestyle=DASHES[i % len(DASHES)],
-                marker=MARKERS[i % len(MARKERS)],
-                markersize=5.5,
-                linewidth=1.8,
+                x, y, color=colour, linestyle=dash, marker=marker, markersize=5.5, linewidth=1.8
             )
             ends.append((float(x[-1]), float(y[-1]), name, colour))
         if len(known) > 1:
@@ -274,6 +271,9 @@ def loss_of_rows(
         title, told_as, across, form = LOSSES[cause]
         if cause == "missing":
             ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+        measured = sorted({at for points in known.values() for at, _ in points})
+        if len(measured) <= MOST_TICKS:
+            ax.set_xticks(measured)
         ax.set_xlabel(across)
         ax.set_ylabel(measure)
         low, high = ax.get_ylim()
@@ -281,6 +281,10 @@ def loss_of_rows(
             max(0.0, low - 0.02) if low >= 0 else low,
             min(1.02, high + 0.02) if high <= 1.02 else high,
         )
+        low, high = ax.get_ylim()
+        # Neither measure goes beyond 1, though names of lines may.
+        ax.set_yticks([at for at in ax.get_yticks() if low <= at <= min(1.0, high) + 1e-9])
+        ax.set_ylim(low, high)
         ax.grid(axis="y", color=FAINT, linewidth=0.6)
         told = "; ".join(
             f"{name} from {show(p[0][1])} at {p[0][0]:{form}} to {show(p[-1][1])} at "
@@ -288,6 +292,19 @@ def loss_of_rows(
             for name, p in known.items()
         )
         return as_picture(fig, f"{measure[:1].upper()}{measure[1:]} {told_as}: {told}.", title)
+
+
+def line_style(i: int) -> tuple[str, str, Any]:
+    """Colour, marker and dash of the i-th line, together another than those of any line before.
+
+    Colours come again after seven lines, beside other markers and dashes each time.
+    """
+    again = i // len(PALETTE)
+    return (
+        PALETTE[i % len(PALETTE)],
+        MARKERS[(i + 3 * again) % len(MARKERS)],
+        DASHES[(i + 2 * again) % len(DASHES)],
+    )
 
 
 def dot_plot(rows: Sequence[Row], at: int, column: Column) -> Picture | None:
