@@ -42,7 +42,7 @@ TRIED: list[tuple[dict[str, Any], int]] = [  # and epochs
     ({"warmup": 0.5, "weight": 4.0}, 8),
     ({"dropout": 0.1, "weight": 4.0}, 16),
 ]
-PRIVATE: tuple[dict[str, Any], int] = ({"dropout": 0.1, "weight": 4.0}, 12)
+PRIVATE: tuple[dict[str, Any], int] = ({"dropout": 0.4}, 12)
 
 
 def named(settings: dict[str, Any]) -> str:
