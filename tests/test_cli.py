@@ -439,3 +439,26 @@ def test_a_report_is_not_put_where_a_file_is(tmp_path):
     _, said = run("compare", "glyphs", "--quick", "-o", tmp_path / "taken", code=1)
     assert "a file of that name is in the way" in said
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_only_some_modalities(tmp_path):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(80, 2))
+    np.savez(tmp_path / "three.npz", a=z, b=z + 1, c=rng.normal(size=(80, 3)))
+    words = ("fit", str(tmp_path / "three.npz"), "--method", "CCA", "-o", str(tmp_path / "m"))
+    _, said = run(*words, code=1)
+    assert "on the command line with --only" in said
+    out, _ = run(*words, "--only", "a, b")
+    assert "CCA of a, b" in out
+    _, said = run(*words, "--only", "a,d", code=1)
+    assert "unknown modality 'd'" in said
+    _, said = run(*words, "--only", "a,a", code=1)
+    assert "--only: expected modalities, each once" in said
+
+
+def test_data_of_other_shapes_are_not_judged(tmp_path, data, model):
+    raw = dict(np.load(data))
+    raw["image"] = raw["image"][..., :3]
+    np.savez(tmp_path / "other.npz", **raw)
+    _, said = run("evaluate", model, str(tmp_path / "other.npz"), code=1)
+    assert "error: " in said and "'image'" in said

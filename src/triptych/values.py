@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.errors import ParameterError, PersistenceError
+from triptych.errors import ParameterError, PersistenceError, meant
 
 T = TypeVar("T", bound=type)
 
@@ -72,6 +72,7 @@ def replaced(value: Any, path: list[str], new: Any, name: str) -> Any:
         if head not in fields:
             raise ParameterError(
                 f"{name}: {type(value).__name__} has no {head!r}; it has {fields}."
+                f"{meant(head, fields)}"
             )
         return dataclasses.replace(
             value, **{head: replaced(getattr(value, head), rest, new, name)}

@@ -105,3 +105,10 @@ def test_refuses_a_level_that_was_not_asked():
         grid.at(a=5)
     with pytest.raises(ParameterError, match="expected a level of"):
         grid.at(b=5)
+
+
+@pytest.mark.parametrize("levels", [{"a": 10}, [10, 0], {}, {"a": ()}, {"a": "10"}])
+def test_levels_are_lists_by_modality(levels):
+    X = {"a": np.zeros((2, 1))}
+    with pytest.raises(ParameterError, match="levels: expected some for each modality"):
+        noise_grid(Sign(), X, [0, 1], levels)

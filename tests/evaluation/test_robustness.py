@@ -118,6 +118,9 @@ def test_noise_is_the_same_at_every_level_and_spares_texts_and_absent_rows():
         noisy_modalities(X, -1.0)
     with pytest.raises(ParameterError, match="levels"):
         noise_curve(Sum(), X, [0, 1, 0, 1], X, [0, 1, 0, 1], levels=(0, math.nan))
+    for levels in (0.5, (), "01"):
+        with pytest.raises(ParameterError, match="levels: expected spreads"):
+            noise_curve(Sum(), X, [0, 1, 0, 1], X, [0, 1, 0, 1], levels=levels)
 
 
 def test_columns_are_as_strong_as_in_training_rows_and_few_are_noisy_at_once(monkeypatch):

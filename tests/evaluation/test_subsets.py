@@ -5,8 +5,9 @@ import pytest
 
 from triptych import Modalities
 from triptych.contracts.method import Capabilities, Fusion
-from triptych.errors import CapabilityError, DataError
+from triptych.errors import CapabilityError, DataError, NotFittedError
 from triptych.evaluation import coherence, gain, reconstruct_subsets, three_settings
+from triptych.fusion import MultimodalAutoencoder
 
 
 class Knows(Fusion):
@@ -112,3 +113,15 @@ def test_gain_over_one_modality_and_over_all_side_by_side():
     assert found.single["b"] < 0.65
     worse = gain(Knows(odd=True).fit(X), Modalities(noise)[:300], y[:300], X[300:], y[300:])
     assert worse.over_concatenation < -0.05
+
+
+def test_methods_that_are_not_fitted_are_refused():
+    X, y, model = {"a": np.zeros((2, 1))}, [0, 1], MultimodalAutoencoder()
+    for ask in (
+        lambda: three_settings(model, X, y, X, y),
+        lambda: gain(model, X, y, X, y),
+        lambda: reconstruct_subsets(model, X, X),
+        lambda: coherence(model, X, y, X, y, given=("a",), name="a"),
+    ):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            ask()

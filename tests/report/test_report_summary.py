@@ -21,6 +21,8 @@ from triptych.report.figures import (
 )
 from triptych.report.numbers import show, show_pair
 from triptych.report.reading_exhibits import read_exhibits, read_item
+from triptych.report.summary import _error
+from triptych.report.table import Column
 
 
 def cell(summary, row, key):
@@ -95,7 +97,8 @@ def test_a_lead_of_one_test_row_is_no_lead(seeds):
     assert "a and b are too close to call" in summary.lead
     assert "within what so many test rows can tell" in summary.findings[0].text
     assert "so many test rows give" in summary.caution
-    assert summary.rows[0].cells[0].error == pytest.approx(math.sqrt(0.905 * 0.095 / 200))
+    likely = (0.905 * 200 + 2) / 204
+    assert summary.rows[0].cells[0].error == pytest.approx(math.sqrt(likely * (1 - likely) / 204))
 
 
 def test_a_value_that_is_no_share_has_no_error_by_rows():
@@ -326,3 +329,13 @@ def test_a_few_codes_far_out_do_not_squeeze_the_others_into_a_spot():
     column = np.column_stack([xy[:, 0], np.zeros(200)])  # an axis on which all are alike
     column[5, 1] = 3
     assert _within(column)[0][5, 1] == 3
+
+
+def test_where_all_rows_are_right_some_doubt_is_left():
+    # 60 of 60 rows are no clear lead over 59 of 60.
+    column = Column("probe", "Linear probe", "accuracy", "higher", "probe", "")
+    errors = [_error({column.key: {"mean": share}}, column, 60.0) for share in (1.0, 59 / 60, 0.5)]
+    assert errors[0] == pytest.approx(math.sqrt((62 / 64) * (2 / 64) / 64))
+    assert errors[0] + errors[1] > 1 - 59 / 60
+    assert errors[2] == pytest.approx(0.5 / 8)
+    assert _error({column.key: {"mean": 1.0}}, column, None) == 0

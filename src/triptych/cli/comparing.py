@@ -17,11 +17,13 @@ from triptych.cli.ground import (
     Faces,
     Label,
     Modality,
+    Only,
     Settings,
     Split,
     console,
     emit,
     guarded,
+    only_some,
     parse_settings,
     print_grid,
     read_data,
@@ -65,6 +67,7 @@ def compare(
     label: Label = None,
     split: Split = None,
     modality: Modality = None,
+    only: Only = None,
     seeds: Seeds = 1,
     quick: Annotated[
         bool,
@@ -100,7 +103,7 @@ def compare(
         raise FileError(f"cannot write {output}: a file of that name is in the way.")
     if quick and data == "glyphs" and faces is None:
         faces = QUICK_FACES
-    dataset = read_data(data, modality, label, faces)
+    dataset = only_some(read_data(data, modality, label, faces), only)
     names = [name.strip() for name in methods.split(",") if name.strip()] if methods else None
     if names == []:
         raise ParameterError(f"--methods: expected names with commas between, got {methods!r}.")
@@ -217,6 +220,8 @@ def _progress(shown: Console, update: Callable[[str], None], seeds: int) -> Call
         if step.status == "started":
             started = time.perf_counter()
             update(f"{step.done + 1} of {step.total}: {name}")
+            if not shown.is_terminal and step.done == 0:  # later lines show that it goes on
+                shown.print(f"first of {step.total}: {name} ...", markup=False, soft_wrap=True)
             return
         how = {
             "finished": f"{time.perf_counter() - started:.1f} s",

@@ -63,6 +63,10 @@ Part = Annotated[
     str | None,
     typer.Option("--part", metavar="PART", help="Only rows of train, valid or test."),
 ]
+Only = Annotated[
+    str | None,
+    typer.Option("--only", metavar="A,B", help="Only these modalities; all if left out."),
+]
 Faces = Annotated[
     int | None,
     typer.Option("--faces", min=1, max=12, help="How many typefaces of the glyphs to use."),
@@ -236,6 +240,25 @@ def read_data(
     if not files.is_table(data) and not named:
         return datasets.load(data)
     return files.read(data, modalities=named or None, labels=label or None)
+
+
+def only_some(dataset: Dataset, only: str | None) -> Dataset:
+    """The same rows with the modalities named; all without names."""
+    from triptych.dataset import Dataset
+
+    if only is None:
+        return dataset
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise ParameterError(f"--only: expected modalities, each once, as in 'a,b'; got {only!r}.")
+    return Dataset(
+        dataset.X.select(*names),
+        dataset.labels,
+        dataset.ids,
+        dataset.groups,
+        dataset.splits,
+        name=dataset.name,
+    )
 
 
 def part_of(dataset: Dataset, part: str | None, split: str | None) -> Dataset:

@@ -19,6 +19,7 @@ from triptych.cli.ground import (
     Label,
     Modality,
     Model,
+    Only,
     Part,
     Settings,
     Split,
@@ -26,6 +27,7 @@ from triptych.cli.ground import (
     emit,
     guarded,
     model_names,
+    only_some,
     parse_settings,
     part_of,
     read_data,
@@ -63,6 +65,7 @@ def fit(
     ] = None,
     split: Split = None,
     modality: Modality = None,
+    only: Only = None,
     faces: Faces = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -74,15 +77,15 @@ def fit(
     given again. Started by torchrun or accelerate launch, its processes share each batch, and
     the first one writes the model.
 
-    Example: triptych fit glyphs --method CLIP --output model --set training__epochs=20
+    Example: triptych fit glyphs --method CLIP -o m --set training__epochs=20
 
-    Example: torchrun --nproc_per_node=2 -m triptych fit glyphs --method CLIP --output model
+    Or: torchrun --nproc_per_node=2 -m triptych fit glyphs --method CLIP -o m
     """
     from triptych import catalog
     from triptych.contracts.persistence import MANIFEST
     from triptych.folders import check_place
 
-    dataset = read_data(data, modality, label, faces)
+    dataset = only_some(read_data(data, modality, label, faces), only)
     model: Any = catalog.find(method)()
     check_place(output, MANIFEST)  # before hours of training, not after
     _say_what_is_replaced(output, type(model).__name__)
@@ -218,7 +221,7 @@ def evaluate(
 
     Example: triptych evaluate model glyphs --label script
 
-    Example: triptych evaluate model glyphs --zero-shot script --template "{} LETTER"
+    Or: triptych evaluate model glyphs --zero-shot script --template "{} LETTER"
     """
     from rich.table import Table
     from rich.text import Text

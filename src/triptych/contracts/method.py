@@ -83,7 +83,7 @@ class Capabilities:
             return f"needs at least {self.min_modalities} modalities; got {names}."
         if self.max_modalities is not None and len(names) > self.max_modalities:
             most = f"takes at most {self.max_modalities} modalities; got {names}."
-            return f"{most} Choose some with X.select(...)."
+            return f"{most} Choose some with X.select(...), on the command line with --only."
         for name in names:
             form = data.kind(name).form
             if form not in self.kinds:

@@ -15,7 +15,7 @@ from triptych.arrays import check_number
 from triptych.contracts.decoding import DecodingMethod
 from triptych.contracts.deep import CODE_ROWS
 from triptych.contracts.method import Data
-from triptych.errors import ModalityError, ParameterError
+from triptych.errors import ModalityError, ParameterError, meant
 from triptych.losses.variational import drawn, guarded, log_mixture, log_standard
 from triptych.modalities import Kind, Modalities
 from triptych.nn.inputs import learn_input
@@ -121,6 +121,7 @@ class VariationalMethod(DecodingMethod):
             if unknown:
                 raise ParameterError(
                     f"{label}: {unknown} are no modalities; there are {list(X.names)}."
+                    f"{meant(unknown[0], X.names)}"
                 )
         for name in X.names:
             family = self._family(name, X.kind(name))
@@ -252,6 +253,8 @@ class VariationalMethod(DecodingMethod):
             Modalities of all fitted names, n rows, or n times those of ``given``.
         """
         self._check_fitted()
+        if isinstance(n, Mapping | Modalities):
+            raise ParameterError("n: expected a number of samples, got modalities; write given=.")
         check_number("n", n, low=1, integer=True)
         codes: Iterator[Mapping[str, Tensor]]
         with torch.no_grad(), torch_scope(derive(check_random_state(random_state), "sample")):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from triptych.arrays import check_number
 from triptych.contracts.method import Data
 from triptych.contracts.variational import Posterior, VariationalMethod, steps_buffer
-from triptych.errors import CapabilityError, ParameterError
+from triptych.errors import CapabilityError, ParameterError, meant
 from triptych.losses.variational import drawn, gaussian_kl, log_normal, log_standard
 from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
@@ -56,6 +56,7 @@ class VariationalCCA(VariationalMethod):
         if unknown:
             raise ParameterError(
                 f"sources: {unknown} are no modalities; there are {list(X.names)}."
+                f"{meant(unknown[0], X.names)}"
             )
         super()._fit(X, y, validation)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from triptych.arrays import check_number
 from triptych.dataset import Dataset
-from triptych.errors import CapabilityError, DataError, ModalityError
+from triptych.errors import CapabilityError, DataError, ModalityError, ShapeError
 from triptych.evaluation.codes import Codes, alone, comparable, read_codes, usable_rows
 from triptych.evaluation.columns import (
     DEPTHS,
@@ -104,10 +104,12 @@ def evaluate(
 
     Raises:
         ParameterError: A label that the data do not have.
+        ShapeError: Modalities of other shapes than were fitted.
     """
     check_number("max_rows", max_rows, low=2, integer=True)
     seed = check_random_state(random_state)
     judge = _Judge(model, train, test, choose_label(train, label), seed, max_rows)
+    judge.check()
     values: dict[str, Value] = {}
     for measure in (
         judge.probes,
@@ -175,6 +177,18 @@ class _Judge:
         numbers = label is None or is_number(y)
         self.train = train[subset(y, numbers, max_rows, seed)]
         self.test = test
+
+    def check(self) -> None:
+        """Refuse data of other shapes than the method was fitted on, which no measure can use."""
+        for data in self._both:
+            rows = np.flatnonzero(usable_rows(self.model, self.X(data)))[:1]
+            try:
+                if len(rows):
+                    self.model.transform(self.X(data)[rows])
+            except ShapeError:
+                raise
+            except (DataError, CapabilityError):
+                return  # the measures say why they do not apply
 
     def X(self, data: Dataset) -> Modalities:
         return data.X.select(*self.fitted)

@@ -100,8 +100,15 @@ def noise_grid(
     References:
         Barnum, Talukder, Yue 2020, arXiv:2011.07191 (accuracy under noise on both modalities).
     """
-    if not levels or not all(len(steps) for steps in levels.values()):
-        raise ParameterError(f"levels: expected some for each modality, got {dict(levels)}.")
+    lists = isinstance(levels, Mapping) and all(
+        isinstance(steps, Sequence) and not isinstance(steps, str) and len(steps)
+        for steps in levels.values()
+    )
+    if not lists or not levels:
+        raise ParameterError(
+            f"levels: expected some for each modality, for instance {{'image': (inf, 10)}}; got "
+            f"{levels!r}."
+        )
     data = as_modalities(X)
     asked = as_labels(y, len(data), "y")
     known = None if train is None else as_modalities(train)

@@ -195,6 +195,8 @@ def noise_curve(
     Raises:
         DataError: All modalities are texts, or numbers of a type that cannot hold the noise.
     """
+    if not isinstance(levels, Sequence) or isinstance(levels, str) or not len(levels):
+        raise ParameterError(f"levels: expected spreads, for instance (0, 1); got {levels!r}.")
     for level in levels:
         check_number("levels", level, low=0, high=1e6)
     codes, reader, T, asked = _taught(model, train, y_train, test, y_test, random_state, max_rows)

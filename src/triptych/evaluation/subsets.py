@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from triptych.arrays import as_labels
 from triptych.errors import CapabilityError, DataError
-from triptych.evaluation.codes import comparable, read_codes, usable_rows
+from triptych.evaluation.codes import check_is_fitted, comparable, read_codes, usable_rows
 from triptych.evaluation.probes import MAX_ROWS, linear_probe, subset
 from triptych.evaluation.projection import Block, Projection
 from triptych.evaluation.reconstruction import Reconstruction, reconstruct_given
@@ -80,6 +80,7 @@ def three_settings(
     References:
         Ngiam et al. 2011, Multimodal Deep Learning, ICML, figure 1 and tables 1 to 3.
     """
+    check_is_fitted(model)
     X, T = as_modalities(train), as_modalities(test)
     y, asked = as_labels(y_train, len(X), "y_train"), as_labels(y_test, len(T), "y_test")
     names = [m for m in X.names if m in model.names_in_ and m in T]
@@ -126,6 +127,7 @@ def reconstruct_subsets(
     Raises:
         CapabilityError: The method does not reconstruct.
     """
+    check_is_fitted(model)
     if not model.capabilities.reconstructs:
         raise CapabilityError(f"{type(model).__name__} has no decoders.")
     data = as_modalities(test)
@@ -184,6 +186,7 @@ def coherence(
     """
     if not model.capabilities.reconstructs:
         raise CapabilityError(f"{type(model).__name__} has no decoders.")
+    check_is_fitted(model)
     X, T = as_modalities(train), as_modalities(test)
     y, asked = as_labels(y_train, len(X), "y_train"), as_labels(y_test, len(T), "y_test")
     if not (model.capabilities.one_modality_at_transform or set(given) == set(model.names_in_)):
@@ -249,6 +252,7 @@ def gain(
         random_state: Seed of the probes.
         max_rows: Most training rows of a probe.
     """
+    check_is_fitted(model)
     X, T = as_modalities(train), as_modalities(test)
     y, asked = as_labels(y_train, len(X), "y_train"), as_labels(y_test, len(T), "y_test")
     X, T = (part.select(*(m for m in part.names if m in model.names_in_)) for part in (X, T))

@@ -52,8 +52,8 @@ class VCCAPrivate(VariationalCCA, Fission):
             ``"kl:<modality>"``; nats per row.
 
     ``transform`` gives posterior means. ``reconstruct`` reads a private code of zeros, its prior's
-    mean, where a modality is absent. ``log_likelihood(given=...)`` proposes z from those given, and
-    private codes always from the modality that they belong to. ``score`` is minus the loss.
+    mean, where a modality is absent. ``log_likelihood(given=...)`` proposes z from those given and
+    private codes from the modality that they belong to. ``score`` is minus the loss.
 
     References:
         Wang, Yan, Lee, Livescu 2016, Deep Variational Canonical Correlation Analysis,

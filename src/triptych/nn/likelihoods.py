@@ -250,9 +250,16 @@ def check_values(X: Modalities, name: str, family: str, reader: Input, where: st
             bad = bad | (~one & present[part])[:, None]
         if bad.any():
             row, column = (int(i) for i in np.argwhere(bad)[0])
-            wanted = f"values from 0 to {top:g}" if family == "bernoulli" else "a single 1 per row"
+            if family == "bernoulli":
+                wanted = f"values from 0 to {top:g}"
+                got = f"{block[row, column]:g} at row {part.start + row}, value {column}"
+            else:
+                wanted = "a single 1 per row and zeros beside it"
+                first = ", ".join(f"{v:g}" for v in block[row, :5])
+                more = ", ..." if block.shape[1] > 5 else ""
+                got = f"({first}{more}) at row {part.start + row}"
+            others = tuple(f for f in FAMILIES if f != family)
             raise DataError(
-                f"{where}, modality {name!r}: a {family} likelihood expects {wanted}; got "
-                f"{block[row, column]:g} at row {part.start + row}, value {column}. Scale the "
-                f"data, or choose another of {FAMILIES} in likelihoods."
+                f"{where}, modality {name!r}: a {family} likelihood expects {wanted}; got {got}. "
+                f"Scale the data, or choose one of {others} in likelihoods."
             )

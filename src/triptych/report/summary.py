@@ -171,7 +171,10 @@ def _error(values: Mapping[str, Any], column: Column, tested: float | None) -> f
     share = finite((values.get(key) or {}).get("mean"))
     if column.unit not in SHARES or share is None or not 0 <= share <= 1 or not tested:
         return 0.0
-    return math.sqrt(share * (1 - share) / tested)
+    # Two rows more of each kind (Agresti, Coull 1998): where all are right, or none, the plain
+    # formula knows no doubt at all.
+    likely = (share * tested + 2) / (tested + 4)
+    return math.sqrt(likely * (1 - likely) / (tested + 4))
 
 
 def _facts(
