@@ -317,9 +317,10 @@ def test_data_without_complete_rows_are_refused():
     with pytest.raises(DataError, match="at least 2; there are 0 among 40 rows"):
         small(training=ONCE).fit(never, y)
     assert small(training=ONCE, weight=0.0).fit(never, y).predict(never).shape == (40,)
-    few = Modalities(X, present={"a": np.arange(40) < 2})
-    held = Training(epochs=1, validation_share=0.9, device="cpu")
-    with pytest.raises(DataError, match=r"set aside for validation there are [01] among 4 rows"):
+    # Two rows are complete, and most are set aside.
+    few = Modalities(X, present={"a": half | (np.arange(40) < 4), "b": ~half})
+    held = Training(epochs=1, validation_share=0.8, device="cpu")
+    with pytest.raises(DataError, match=r"set aside for validation there are [01] among 8 rows"):
         small(training=held).fit(few, y)
 
 

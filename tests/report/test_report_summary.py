@@ -185,7 +185,7 @@ def test_refuses_what_is_no_comparison(bad):
 
 def test_many_columns_leave_two_of_each_kind_for_one_look():
     record = tiny({"a": (0.5, 0.0)})
-    groups = ["Probes", "Retrieval", "Resources"]
+    groups = ["Probes", "Retrieval", "Missing modalities", "Noise", "Resources"]
     record["columns"] = [
         {"key": f"{g}{i}", "title": f"{g}{i}", "better": "higher", "group": g}
         for g in groups
@@ -197,9 +197,10 @@ def test_many_columns_leave_two_of_each_kind_for_one_look():
     assert [summary.columns[i].key for i in summary.key_columns] == [
         *("Probes0", "Probes3"),
         *("Retrieval0", "Retrieval3"),
+        *("Missing modalities3", "Noise3"),  # one place of a curve stands for it
         *("Resources0", "Resources3"),
     ]
-    assert len(text_table(summary).header) == 7
+    assert len(text_table(summary).header) == 9
     assert len(text_table(summary, "retrieval").header) == 7
 
 

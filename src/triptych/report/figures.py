@@ -60,7 +60,7 @@ LOSSES = {
     "noisy": (
         "Under noise",
         "under noise on all modalities but texts",
-        "noise, in spreads of the signal",
+        "noise, times the spread of each signal",
         "g",
     ),
 }

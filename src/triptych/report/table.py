@@ -23,12 +23,13 @@ GROUPS = {
     "reconstruction": "Rebuilding what is absent",
     "leakage": "Leakage between parts",
     "missing": "When modalities are missing",
-    "noise": "Under noise",
+    "noise": "Under noise, texts kept clean",
     "cost": "Cost",
 }
 ALIASES = {"probes": "probe", "missing modalities": "missing", "resources": "cost"}
 MOST_COLUMNS = 14
 SHARES = ("accuracy", "share of queries")
+CURVES = ("missing", "noise")
 UNJUDGED = ("cost", "leakage")
 """Groups in which a baseline is no yardstick: doing nothing is cheap and leaks nothing."""
 
@@ -137,7 +138,7 @@ class Summary:
 
     @property
     def key_columns(self) -> tuple[int, ...]:
-        """Columns for one look: all when they are few, else two of each group."""
+        """Columns for one look: all when they are few, else two of each group, of curves one."""
         if len(self.columns) <= MOST_COLUMNS:
             return tuple(range(len(self.columns)))
         chosen: list[int] = []
@@ -145,7 +146,8 @@ class Summary:
             own = range(group.start, group.start + len(group.columns))
             known = [at for at in own if any(row.cells[at].mean is not None for row in self.rows)]
             judged = [at for at in known if self.columns[at].better] or known
-            chosen += sorted({judged[0], judged[len(judged) // 2]}) if judged else []
+            middle = judged[len(judged) // 2 : len(judged) // 2 + 1]
+            chosen += sorted({*middle, *(() if group.key in CURVES else judged[:1])})
         return tuple(chosen)
 
     @property
