@@ -256,7 +256,7 @@ def test_a_csv_needs_to_be_told_its_modalities(tmp_path):
     [
         (("compare", "nowhere"), "neither a file or folder nor a data set of ours (glyphs"),
         (("compare", "DATA", "--methods", "Nope"), "unknown method 'Nope'"),
-        (("compare", "DATA", "--label", "size"), "expected one of ['colour'], got 'size'"),
+        (("compare", "DATA", "--label", "size"), "expected one of 'colour'; got 'size'"),
         (("compare", "DATA", "--split", "x"), "split: expected one of"),
         (("compare", "DATA", "--set", "ridge"), "--set: expected name=value, got 'ridge'"),
         (("compare", "DATA", "--faces", "3"), "--faces is for the glyphs"),
@@ -341,7 +341,7 @@ def test_measure_shows_a_table_a_reading_and_a_page(tmp_path, data):
     assert found["target"] == "colour" and found["report"] is None
     assert found["modalities"][0]["about"]["unit"] == "bits"
     _, err = run("measure", data, "--target", "nope", code=1)
-    assert "expected one of ['colour'" in err and "'nope'" in err
+    assert "expected one of 'colour'" in err and "'nope'" in err
 
 
 def test_no_name_and_no_value_is_cut_on_a_narrow_terminal():

@@ -341,7 +341,7 @@ def test_an_unwritable_output_is_an_error_before_anything_is_run(tmp_path):
         ({"params": {"DCCA": {}}}, "no method 'DCCA' is compared"),
         ({"params": {"CCA": {"ridgee": 1}}}, "CCA has no parameter 'ridgee'"),
         ({"training": {"epoch": 5}, "methods": [Brightness]}, "Training has no 'epoch'"),
-        ({"label": "size"}, r"label: expected one of \['colour'\], got 'size'"),
+        ({"label": "size"}, r"label: expected one of 'colour'; got 'size'"),
         ({"split": "faces"}, "'toy' has none; got 'faces'"),
         ({"seeds": ()}, "seeds"),
         ({"seeds": (1, 1)}, "different"),

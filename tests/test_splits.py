@@ -95,7 +95,7 @@ def test_rare_classes_are_no_obstacle(y):
         ({"test": 1.5}, ParameterError, "test: expected a number > 0 and <= 1, got 1.5"),
         ({"valid": -0.1}, ParameterError, "valid: expected a number >= 0"),
         ({"test": 0.6, "valid": 0.4}, ParameterError, "less than 1, got 0.6"),
-        ({"label": "z"}, ParameterError, r"label: expected one of \['y'\], got 'z'"),
+        ({"label": "z"}, ParameterError, r"label: expected one of 'y'; got 'z'"),
         ({"random_state": "x"}, ParameterError, "random_state"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -209,3 +209,19 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
         listed = ", ".join(repr(c) for c in choices)
         guess = meant(value, [c for c in choices if isinstance(c, str)])
         raise ParameterError(f"{name}: expected one of {listed}; got {value!r}.{guess}")
+
+
+def check_modalities_named(name: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise :class:`ParameterError` if a parameter names what is no modality.
+
+    Args:
+        name: Of the parameter.
+        given: What it names.
+        known: Modalities.
+    """
+    unknown = [one for one in given if one not in known]
+    if unknown:
+        guess = meant(unknown[0], known)
+        raise ParameterError(
+            f"{name}: {unknown} are no modalities; there are {list(known)}.{guess}"
+        )

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.arrays import check_number
+from triptych.arrays import check_choice, check_number
 from triptych.dataset import Dataset
-from triptych.errors import DataError, ParameterError, meant
+from triptych.errors import DataError, ParameterError
 from triptych.seeding import check_random_state, derive
 
 
@@ -47,11 +47,8 @@ def split_dataset(
     check_number("valid", valid, low=0, high=1)
     if test + valid >= 1:
         raise ParameterError(f"test + valid: expected less than 1, got {test} + {valid}.")
-    if label is not None and label not in dataset.labels:
-        guess = meant(label, dataset.labels)
-        raise ParameterError(
-            f"label: expected one of {list(dataset.labels)}, got {label!r}.{guess}"
-        )
+    if label is not None:
+        check_choice("label", label, tuple(dataset.labels))
     seed = check_random_state(random_state)
     rows = np.arange(len(dataset))
     groups = rows if dataset.groups is None else np.asarray(dataset.groups)

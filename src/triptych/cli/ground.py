@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import json
 import os
@@ -244,21 +245,12 @@ def read_data(
 
 def only_some(dataset: Dataset, only: str | None) -> Dataset:
     """The same rows with the modalities named; all without names."""
-    from triptych.dataset import Dataset
-
     if only is None:
         return dataset
     names = [name.strip() for name in only.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):
         raise ParameterError(f"--only: expected modalities, each once, as in 'a,b'; got {only!r}.")
-    return Dataset(
-        dataset.X.select(*names),
-        dataset.labels,
-        dataset.ids,
-        dataset.groups,
-        dataset.splits,
-        name=dataset.name,
-    )
+    return dataclasses.replace(dataset, X=dataset.X.select(*names))
 
 
 def part_of(dataset: Dataset, part: str | None, split: str | None) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -376,10 +377,6 @@ def _known(dataset: Dataset, method: Any) -> Any:
 
 
 def _write(dataset: Dataset, X: Any, output: Path) -> None:
-    from triptych.dataset import Dataset
     from triptych.files import write_npz
 
-    kept = Dataset(
-        X, dataset.labels, dataset.ids, dataset.groups, dataset.splits, name=dataset.name
-    )
-    write_npz(kept, output)
+    write_npz(dataclasses.replace(dataset, X=X), output)

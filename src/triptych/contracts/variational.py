@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from triptych.arrays import check_number
+from triptych.arrays import check_modalities_named, check_number
 from triptych.contracts.decoding import DecodingMethod
 from triptych.contracts.deep import CODE_ROWS
 from triptych.contracts.method import Data
-from triptych.errors import ModalityError, ParameterError, meant
+from triptych.errors import ModalityError, ParameterError
 from triptych.losses.variational import drawn, guarded, log_mixture, log_standard
 from triptych.modalities import Kind, Modalities
 from triptych.nn.inputs import learn_input
@@ -116,13 +116,7 @@ class VariationalMethod(DecodingMethod):
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
         for label in ("likelihoods", "weights"):
             given = getattr(self, label)
-            named = () if isinstance(given, str) else given or ()
-            unknown = [m for m in named if m not in X.names]
-            if unknown:
-                raise ParameterError(
-                    f"{label}: {unknown} are no modalities; there are {list(X.names)}."
-                    f"{meant(unknown[0], X.names)}"
-                )
+            check_modalities_named(label, () if isinstance(given, str) else given or (), X.names)
         for name in X.names:
             family = self._family(name, X.kind(name))
             check_family(name, family, X.kind(name))

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from triptych.arrays import check_number
+from triptych.arrays import check_modalities_named, check_number
 from triptych.contracts.method import Data
 from triptych.contracts.variational import Posterior, VariationalMethod, steps_buffer
-from triptych.errors import CapabilityError, ParameterError, meant
+from triptych.errors import CapabilityError, ParameterError
 from triptych.losses.variational import drawn, gaussian_kl, log_normal, log_standard
 from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
@@ -52,12 +52,7 @@ class VariationalCCA(VariationalMethod):
             )
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
-        unknown = [m for m in self.sources or () if m not in X.names]
-        if unknown:
-            raise ParameterError(
-                f"sources: {unknown} are no modalities; there are {list(X.names)}."
-                f"{meant(unknown[0], X.names)}"
-            )
+        check_modalities_named("sources", self.sources or (), X.names)
         super()._fit(X, y, validation)
 
     def _build(self, kinds: Mapping[str, Kind]) -> nn.Module:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from triptych.arrays import check_modalities_named
 from triptych.contracts.decoding import DecodingMethod
 from triptych.contracts.method import Capabilities, Coordination
 from triptych.coordination._rebuilding import CodedNetwork
@@ -83,9 +84,7 @@ class SplitAE(DecodingMethod, Coordination):
             )
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
-        unknown = [m for m in self.sources or () if m not in X.names]
-        if unknown:
-            raise ParameterError(f"sources: {unknown} are no modalities; there are {X.names}.")
+        check_modalities_named("sources", self.sources or (), X.names)
         super()._fit(X, y, validation)
 
     def _build(self, kinds: Mapping[str, Kind]) -> CodedNetwork:

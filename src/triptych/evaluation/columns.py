@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from triptych.arrays import check_choice
 from triptych.dataset import Dataset
-from triptych.errors import DataError, ParameterError, meant
+from triptych.errors import DataError
 from triptych.evaluation.probes import MAX_CLASSES
 from triptych.evaluation.robustness import LEVELS, SHARES
 from triptych.modalities import SHARED
@@ -387,9 +388,7 @@ def choose_label(data: Dataset, label: str | None) -> str | None:
     readable = readable_labels(data)
     if label is None:
         return next(iter(readable), None)
-    if label not in data.labels:
-        guess = meant(label, data.labels)
-        raise ParameterError(f"label: expected one of {list(data.labels)}, got {label!r}.{guess}")
+    check_choice("label", label, tuple(data.labels))
     if np.ndim(data.labels[label]) != 1:
         raise DataError(
             f"label {label!r}: it has several labels a row; methods learn them (fit, predict, "

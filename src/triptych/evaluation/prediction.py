@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from triptych.arrays import as_labels, check_number
 from triptych.errors import CapabilityError, DataError, ParameterError, ShapeError
 from triptych.evaluation.probes import r2
-from triptych.evaluation.robustness import LEVELS, SHARES, drop_modalities, noisy_modalities
+from triptych.evaluation.robustness import LEVELS, SHARES, drop_modalities, noise_like
 from triptych.modalities import Modalities, as_modalities
+from triptych.seeding import check_random_state
 
 Data = Mapping[str, Any] | Modalities
 
@@ -206,10 +207,11 @@ def prediction_by_noise(
         check_number("levels", level, low=0, high=1e6)
     _check_rising("levels", levels)
 
-    def change(level: float) -> Modalities:
-        return noisy_modalities(data, level, random_state, reference=reference)
-
-    return _curve(model, y, levels, mean, change)
+    noisy, seed = (
+        noise_like(data if reference is None else reference),
+        check_random_state(random_state),
+    )
+    return _curve(model, y, levels, mean, lambda level: noisy(data, level, seed))
 
 
 def _check_rising(name: str, at: Sequence[float]) -> None:

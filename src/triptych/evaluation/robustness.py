@@ -100,13 +100,16 @@ def noisy_modalities(
     """
     check_number("level", level, low=0, high=1e6)
     data, seed = as_modalities(X), check_random_state(random_state)
-    return _noisy(data, level, seed, _spreads(data if reference is None else reference))
+    return noise_like(data if reference is None else reference)(data, level, seed)
 
 
-def _spreads(
+def noise_like(
     reference: Mapping[str, Any] | Modalities,
-) -> Callable[[str], NDArray[np.float64]]:
-    """What tells the spread of a modality's columns, looked at once."""
+) -> Callable[[Modalities, float, int], Modalities]:
+    """What makes rows noisy by a level and a seed, as :func:`noisy_modalities`, again and again.
+
+    The spread of the columns of ``reference`` is looked at once.
+    """
     known = as_modalities(reference)
 
     @cache
@@ -114,21 +117,18 @@ def _spreads(
         form = known.kind(name).form if name in known else ""
         return column_spread(name, form, known)
 
-    return spread_of
+    def make(data: Modalities, level: float, seed: int) -> Modalities:
+        noisy = [name for name in data.names if data.kind(name).form != "text"]
+        if not noisy:
+            raise DataError("noise is for numbers; all modalities are texts.")
+        ratio = 0.0 - 20 * math.log10(level) if level > 0 else math.inf
+        try:
+            return with_noise(data, dict.fromkeys(noisy, ratio), spread_of, seed)
+        except ParameterError as error:  # the level is a good one, but not for these numbers
+            name, _, said = str(error).removeprefix("snr__").partition(": ")
+            raise DataError(f"modality {name!r} under noise: {said}") from error
 
-
-def _noisy(
-    data: Modalities, level: float, seed: int, spread_of: Callable[[str], NDArray[np.float64]]
-) -> Modalities:
-    noisy = [name for name in data.names if data.kind(name).form != "text"]
-    if not noisy:
-        raise DataError("noise is for numbers; all modalities are texts.")
-    ratio = 0.0 - 20 * math.log10(level) if level > 0 else math.inf
-    try:
-        return with_noise(data, dict.fromkeys(noisy, ratio), spread_of, seed)
-    except ParameterError as error:  # the level is a good one, but not for these numbers
-        name, _, said = str(error).removeprefix("snr__").partition(": ")
-        raise DataError(f"modality {name!r} under noise: {said}") from error
+    return make
 
 
 def missing_curve(
@@ -252,13 +252,12 @@ def noise_curve_of(
     train: Mapping[str, Any] | Modalities,
 ) -> NoiseCurve:
     """The curve of a reader that has learnt from ``codes``; see :func:`noise_curve`."""
-    seed, spread_of, values = check_random_state(random_state), _spreads(train), []
+    seed, noisy, values = check_random_state(random_state), noise_like(train), []
     for level in levels:
         Z = []
         for part in row_chunks(len(test), NOISY_AT_ONCE):
             own = derive(seed, "noise", str(part.start))
-            noisy = _noisy(test[part], level, own, spread_of)
-            Z.append(read_codes(model, noisy).joined(codes))
+            Z.append(read_codes(model, noisy(test[part], level, own)).joined(codes))
         values.append(reader.score(np.concatenate(Z), y_test).value)
     return NoiseCurve(tuple(float(v) for v in levels), tuple(values))
 

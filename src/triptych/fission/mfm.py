@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from triptych.arrays import check_choice, check_number
+from triptych.arrays import check_choice, check_modalities_named, check_number
 from triptych.contracts.method import Capabilities, Data, Fission
 from triptych.contracts.supervised import SupervisedMethod
 from triptych.contracts.swapping import SwappingMethod
@@ -175,9 +175,7 @@ class MFM(SupervisedMethod, SwappingMethod, Fission):
         self.parts_ = (SHARED, *X.names)
         for label in ("weights", "n_private"):
             given = getattr(self, label)
-            strange = [m for m in given if m not in X] if isinstance(given, Mapping) else []
-            if strange:
-                raise ParameterError(f"{label}: {strange} are no modalities; there are {X.names}.")
+            check_modalities_named(label, given if isinstance(given, Mapping) else (), X.names)
         if isinstance(self.n_private, Mapping):
             lacking = [m for m in X.names if m not in self.n_private]
             if lacking:

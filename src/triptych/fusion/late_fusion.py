@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from triptych.arrays import check_choice, check_number
+from triptych.arrays import check_choice, check_modalities_named, check_number
 from triptych.contracts.deep import DeepMethod
 from triptych.contracts.method import Fusion
 from triptych.contracts.supervised import SupervisedMethod
@@ -181,9 +181,7 @@ class LateFusion(SupervisedMethod, Fusion):
     # -- fit -------------------------------------------------------------------------------
 
     def _fit(self, X: Modalities, y: NDArray[Any] | None, validation: Any) -> None:
-        unknown = [m for m in self.weights or {} if m not in X.names]
-        if unknown:
-            raise ParameterError(f"weights: {unknown} are no modalities; there are {X.names}.")
+        check_modalities_named("weights", self.weights or {}, X.names)
         if not any(self._weights(X.names).values()):
             raise ParameterError(
                 f"weights: those of {list(X.names)} sum to zero; at least one must count."

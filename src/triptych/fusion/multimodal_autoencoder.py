@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from triptych.arrays import check_number
+from triptych.arrays import check_modalities_named, check_number
 from triptych.contracts.decoding import DecodingMethod
 from triptych.contracts.method import Capabilities, Fusion
 from triptych.errors import ParameterError
@@ -146,11 +146,7 @@ class MultimodalAutoencoder(DecodingMethod, Fusion):
             )
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
-        unknown = [name for name in self.weights or {} if name not in X.names]
-        if unknown:
-            raise ParameterError(
-                f"weights: {unknown} are no modalities; there are {list(X.names)}."
-            )
+        check_modalities_named("weights", self.weights or {}, X.names)
         words = [m for m in X.names if X.kind(m).form == "text"]
         if self.pretraining is not None and words:
             raise ParameterError(

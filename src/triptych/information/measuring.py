@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from triptych.arrays import as_labels, check_choice, check_number
 from triptych.contracts.estimate import UNITS, Estimate
 from triptych.dataset import Dataset
-from triptych.errors import DataError, ParameterError, meant
+from triptych.errors import DataError, ParameterError
 from triptych.features import fit_features
 from triptych.information._compact import FEW, compact
 from triptych.information._counting import tally
@@ -283,9 +283,8 @@ def _target(data: Dataset, target: Any) -> tuple[str, NDArray[Any], tuple[str, .
     if target in data.labels:
         return target, as_labels(data.labels[target], len(data), target), data.X.names
     if target not in data.X or len(data.X.names) == 1:
-        known = [*data.labels, *(data.X.names if len(data.X.names) > 1 else ())]
-        guess = meant(target, known)
-        raise ParameterError(f"target: expected one of {known}, got {target!r}.{guess}")
+        known = (*data.labels, *(data.X.names if len(data.X.names) > 1 else ()))
+        check_choice("target", target, known)
     others = tuple(m for m in data.X.names if m != target)
     kind = data.X.kind(target)
     if kind.form == "vector" and kind.shape == (1,) and data.X.present[target].all():
