@@ -37,15 +37,33 @@ from steps import Steps, asked, mean_sd
 FEATURES = ("raw", "RBM", "one", "bimodal", "modern", "CCA")
 RECIPE = RBM(epochs=20, learning_rate=1e-3, target=0.05)
 NAMES = ("image", "sound")
+COMPONENTS, FLOOR = 100, 1e-3
 Codes = dict[str, np.ndarray]
 
 
-def standardised(X: Codes, T: Codes) -> tuple[Codes, Codes]:
-    """Columns by the moments of training rows."""
-    moments = {m: (v.mean(0), np.maximum(v.std(0), 1e-3)) for m, v in X.items()}
-    return tuple(  # type: ignore[return-value]
-        {m: (v - moments[m][0]) / moments[m][1] for m, v in part.items()} for part in (X, T)
-    )
+class Whitened:
+    """The paper's preparation: bands less their mean over time, whitened principal components."""
+
+    def __init__(self, X: Codes) -> None:
+        levelled = self._levelled(X)
+        self.maps = {}
+        for m, v in levelled.items():
+            mean = v.mean(0)
+            spread, axes = np.linalg.eigh(np.cov(v - mean, rowvar=False))
+            self.maps[m] = mean, axes[:, -COMPONENTS:] / np.sqrt(spread[-COMPONENTS:])
+
+    def _levelled(self, X: Codes) -> Codes:
+        bands = X["sound"].reshape(len(X["sound"]), spoken_digits.FRAMES, -1)
+        bands = bands - bands.mean(1, keepdims=True)
+        return {"image": X["image"], "sound": bands.reshape(len(bands), -1)}
+
+    def __call__(self, X: Codes) -> Codes:
+        """Columns (n, 100) of each modality."""
+        levelled = self._levelled(X)
+        return {
+            m: ((levelled[m] - mean) @ axes).astype(np.float32)
+            for m, (mean, axes) in self.maps.items()
+        }
 
 
 def accuracy(Z: np.ndarray, y: np.ndarray, Z_new: np.ndarray, y_new: np.ndarray) -> float:
@@ -85,11 +103,10 @@ class Judge:
 
     def __init__(self, what: str, seed: int, quick: bool) -> None:
         n, q = (1000, 200) if quick else (20_000, 4_000)
-        X, self.y, T, self.y_new = spoken_digits.load(n, q)
-        _, _, noisy, _ = spoken_digits.load(10, q, noise_db=0.0, seed=seed)
-        X_, T_ = standardised(X, T)
-        _, noisy_ = standardised(X, noisy)
-        self.parts = {"train": X_, "clean": T_, "noisy": noisy_}
+        X, self.y, T, self.y_new = spoken_digits.load(n, q, floor=FLOOR)
+        _, _, noisy, _ = spoken_digits.load(10, q, noise_db=0.0, floor=FLOOR, seed=seed)
+        whiten = Whitened(X)
+        self.parts = {p: whiten(v) for p, v in (("train", X), ("clean", T), ("noisy", noisy))}
         self.seed, self.quick, self.width = seed, quick, 64 if quick else 512
         self.code = getattr(self, what)()
 

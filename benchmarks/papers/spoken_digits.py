@@ -22,13 +22,13 @@ def mel_filters() -> np.ndarray:
     return np.maximum(0, np.minimum(rising, falling))
 
 
-def log_mel(wave: np.ndarray, filters: np.ndarray) -> np.ndarray:
+def log_mel(wave: np.ndarray, filters: np.ndarray, floor: float) -> np.ndarray:
     """Log energies (416,): 26 bands in 16 frames, the recording's length divided evenly."""
     wave = np.pad(wave, (0, max(0, WINDOW - len(wave))))
     starts = np.arange(0, len(wave) - WINDOW + 1, HOP)
     frames = wave[starts[:, None] + np.arange(WINDOW)] * np.hanning(WINDOW)
     power = np.abs(np.fft.rfft(frames, 256, axis=1)) ** 2
-    bands = np.log(power @ filters.T + 1e-6)  # (frames, 26)
+    bands = np.log(power @ filters.T + floor)  # (frames, 26)
     at = np.linspace(0, len(bands) - 1, FRAMES)
     low = np.floor(at).astype(int)
     high, share = np.minimum(low + 1, len(bands) - 1), (at - low)[:, None]
@@ -36,7 +36,12 @@ def log_mel(wave: np.ndarray, filters: np.ndarray) -> np.ndarray:
 
 
 def load(
-    n_train: int, n_test: int, *, noise_db: float | None = None, seed: int = 0
+    n_train: int,
+    n_test: int,
+    *,
+    noise_db: float | None = None,
+    floor: float = 1e-6,
+    seed: int = 0,
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Pairs (pictures in [0, 1] (n, 784), sounds (n, 416)) and digits, for training and test.
 
@@ -44,6 +49,7 @@ def load(
         n_train: At most 60,000; pairs stay within the split.
         n_test: At most 10,000.
         noise_db: Signal-to-noise ratio of white noise on the recordings; ``None`` for none.
+        floor: Added to energies before the logarithm.
         seed: Of the noise, drawn anew for every pair.
     """
     with np.load(DATA / "mnist.npz") as m, np.load(DATA / "fsdd.npz") as f:
@@ -59,7 +65,7 @@ def load(
         which, back = np.unique(chosen, return_inverse=True)
         if noise_db is None:
             sounds = np.stack(
-                [log_mel(waves[offsets[i] : offsets[i + 1]], filters) for i in which]
+                [log_mel(waves[offsets[i] : offsets[i + 1]], filters, floor) for i in which]
             )
             sounds = sounds[back]
         else:
@@ -67,7 +73,8 @@ def load(
             for row, i in enumerate(chosen):
                 wave = waves[offsets[i] : offsets[i + 1]]
                 loud = np.sqrt(np.var(wave) / 10 ** (noise_db / 10))
-                sounds[row] = log_mel(wave + loud * rng.normal(size=len(wave)), filters)
+                noise = loud * rng.normal(size=len(wave))
+                sounds[row] = log_mel(wave + noise, filters, floor)
         pictures = images[part][:n].reshape(n, -1).astype(np.float32) / 255
         found += [{"image": pictures, "sound": sounds.astype(np.float32)}, digits[part][:n]]
     return found[0], found[1], found[2], found[3]
