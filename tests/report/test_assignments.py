@@ -10,6 +10,7 @@ from PIL import Image
 from triptych import Dataset, Modalities, Training
 from triptych.comparison.assignments import _coloured, _hot, _over, _pictures
 from triptych.comparison.extras import gather
+from triptych.evaluation import BestSingle
 from triptych.fission import DeepMultimodalClustering
 from triptych.nn.positions import ConvMap, FrameNet
 from triptych.report.page import html
@@ -68,6 +69,23 @@ def test_the_heading_says_what_parts_there_are(comparison, parts, said):
     row["panel"], row["extras"] = "fission", {"parts": parts}
     comparison["rows"] = [row]
     assert html(summarise(comparison)).count(said) == 1
+
+
+def test_the_best_single_modality_says_which_it_is(comparison):
+    row = comparison["rows"][-1]
+    row["panel"] = "baseline"
+    row["extras"] = {"choice": {"modality": "a<b", "by": "chosen by a linear probe"}}
+    page = html(summarise(comparison))
+    assert 'title="chosen by a linear probe">(a&lt;b)<' in page
+
+
+def test_the_choice_of_the_best_single_modality_is_gathered():
+    rng = np.random.default_rng(0)
+    X = Modalities({"a": rng.normal(size=(60, 2)), "b": rng.normal(size=(60, 2))})
+    y = (X["b"][:, 0] > 0).astype(int)
+    shown, _ = gather(BestSingle(2).fit(X, y), Dataset(X), {}, None)
+    assert shown["choice"]["modality"] == "b"
+    assert "linear probe" in shown["choice"]["by"]
 
 
 def test_clusters_are_no_shared_and_private_parts(shown):

@@ -15,6 +15,7 @@ from triptych.comparison.decoded import reconstructions, swaps, traversals
 from triptych.comparison.items import EXAMPLES, POINTS, draw, item, items
 from triptych.dataset import Dataset
 from triptych.errors import CapabilityError, DataError
+from triptych.evaluation.baselines import BestSingle
 from triptych.evaluation.codes import comparable, read_codes, usable_rows
 from triptych.evaluation.columns import has_class_names, named_by_text
 from triptych.evaluation.evaluate import curve_of, noise_of
@@ -66,6 +67,7 @@ def gather(
     )
     makers: dict[str, Callable[[], Any]] = {
         "parts": lambda: list(getattr(model, "parts_", ())),
+        "choice": lambda: _choice(model),
         "history": lambda: _history(model),
         "correlations": lambda: _correlations(model),
         "null": lambda: {} if train is None else _null(model, train),
@@ -112,6 +114,13 @@ def _history(model: Any) -> dict[str, Any]:
         },
         "best_epoch": getattr(history, "best_epoch", None),
     }
+
+
+def _choice(model: Any) -> dict[str, str]:
+    """Which modality a baseline took, and by what."""
+    if not isinstance(model, BestSingle):
+        return {}
+    return {"modality": model.chosen_, "by": f"chosen by {model.chosen_by_}"}
 
 
 def _correlations(model: Any) -> list[float]:

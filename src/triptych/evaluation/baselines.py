@@ -210,10 +210,10 @@ class BestSingle(Fusion):
                 raise DataError("no labels")
             self.scores_ = {m: _judge(c, X, y, held, seed) for m, c in candidates.items()}
             where = f"{FOLDS} folds of the training rows" if held is None else "validation rows"
-            self.chosen_by_ = f"linear probe on {where}"
+            self.chosen_by_ = f"a linear probe on {where}"
         except DataError:
             self.scores_ = {m: candidate.explained for m, candidate in candidates.items()}
-            self.chosen_by_ = "share of variance explained, for want of usable labels"
+            self.chosen_by_ = "the share of variance explained, for want of usable labels"
         self.chosen_ = max(self.scores_, key=lambda m: (self.scores_[m], m))
         self.projection_ = candidates[self.chosen_]
 

@@ -19,6 +19,7 @@ from triptych.report.table import (
     GROUPS,
     SHARES,
     Cell,
+    Choice,
     Column,
     Group,
     Row,
@@ -140,8 +141,13 @@ def _row(
         exhibits=Exhibits() if failed else read_exhibits(record.get("extras")),
         anchor=f"row-{i}",
         warnings=tuple(str(said) for said in record.get("warnings") or ()),
+        choice=_choice((record.get("extras") or {}).get("choice")),
         parts=tuple(str(part) for part in (record.get("extras") or {}).get("parts") or ()),
     )
+
+
+def _choice(found: Any) -> Choice | None:
+    return Choice(str(found["modality"]), str(found["by"])) if found else None
 
 
 def _cell(

@@ -65,11 +65,20 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The modality that a baseline took, and by what."""
+
+    modality: str
+    by: str
+
+
+@dataclass(frozen=True)
 class Row:
     """One method or baseline; ``cells`` stand in the order of the summary's columns.
 
     ``failed`` rows have no values; of these, ``unsuited`` ones do not take such data and were not
-    tried. ``warnings`` were given on the way; ``parts`` are what a fission code consists of.
+    tried. ``warnings`` were given on the way; ``parts`` are what a fission code consists of;
+    ``choice`` is what a baseline read alone.
     """
 
     name: str
@@ -83,6 +92,7 @@ class Row:
     unsuited: bool = False
     warnings: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    choice: Choice | None = None
 
     @property
     def verdict(self) -> str:
