@@ -149,8 +149,15 @@ def test_what_cannot_be_used_is_named():
     ):
         with pytest.raises(ParameterError, match=message):
             small(**bad).fit(X)
-    with pytest.raises(ParameterError, match="n_private"):
-        small(VCCAPrivate, n_private=0).fit(X)
+    for bad, message in (
+        ({"n_private": 0}, "n_private"),
+        ({"private_beta": -1.0}, "private_beta: expected a number >= 0"),
+        ({"private_beta": {"a": "much"}}, "private_beta__a: expected a number"),
+        ({"private_beta": {"z": 2.0}}, r"private_beta: \['z'\] are no modalities"),
+        ({"private_beta": None}, "private_beta: expected a number"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            small(VCCAPrivate, **bad).fit(X)
 
 
 def small_private(**kwargs):
@@ -179,6 +186,25 @@ def test_the_private_loss_has_a_divergence_for_each_code():
     model.set_params(beta=0.0).fit(X)
     t = model.history_["train"]
     assert t["loss"][0] == pytest.approx(t["a"][0] + t["b"][0], rel=1e-5)
+
+
+@pytest.mark.parametrize(("given", "a", "b"), [(3.0, 3, 3), ({"b": 0.5}, 1, 0.5)])
+def test_divergences_of_private_codes_weigh_what_is_asked(given, a, b):
+    X, _, _ = views(60)
+    model = small_private(
+        n_private=2, beta=2.0, private_beta=given, training=Training(epochs=1, device="cpu")
+    )
+    t = {k: v[0] for k, v in model.fit(X).history_["train"].items()}
+    wanted = t["a"] + t["b"] + 2 * (t["kl"] + a * t["kl:a"] + b * t["kl:b"])
+    assert t["loss"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_dear_private_code_is_used_less_and_z_more():
+    X, _, _ = views(400)
+    cheap, dear = (small_private(noise=0.3, private_beta={"b": g}).fit(X) for g in (0.1, 10.0))
+    last = [{k: v[-1] for k, v in model.history_["train"].items()} for model in (cheap, dear)]
+    assert last[1]["kl:b"] < 0.5 * last[0]["kl:b"]
+    assert last[1]["kl"] > last[0]["kl"]
 
 
 def test_likelihood_of_the_linear_model_with_private_codes():

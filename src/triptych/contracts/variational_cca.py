@@ -33,12 +33,13 @@ class VCCANetwork(nn.Module):
 class VariationalCCA(VariationalMethod):
     """Base: the posterior of z is that of one modality, and z rebuilds them all.
 
-    A method that has private codes stores ``n_private``; 0 stands for none.
+    A method that has private codes stores ``n_private`` and ``private_beta``; 0 stands for none.
     """
 
     sources: Sequence[str] | None
     dropout: float
     n_private: int = 0
+    private_beta: Mapping[str, float] | float = 1.0
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -142,8 +143,13 @@ class VariationalCCA(VariationalMethod):
         terms["kl"] = kl
         for m, law in laws.items():
             own = (gaussian_kl(*law) * batch.present[m]).mean()
-            loss, terms[f"kl:{m}"] = loss + beta * own, own
+            loss, terms[f"kl:{m}"] = loss + beta * self._private_share(m) * own, own
         return {"loss": loss, **terms}
+
+    def _private_share(self, name: str) -> float:
+        """What the divergence of a modality's private code weighs beside that of z."""
+        given = self.private_beta
+        return float(given.get(name, 1.0) if isinstance(given, Mapping) else given)
 
     # -- codes -----------------------------------------------------------------------------
 

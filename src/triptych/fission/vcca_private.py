@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from triptych.arrays import check_number
+from triptych.arrays import check_modalities_named, check_number
 from triptych.contracts.method import Capabilities, Fission
 from triptych.contracts.variational_cca import VariationalCCA
 from triptych.modalities import SHARED, Modalities
@@ -20,11 +20,11 @@ class VCCAPrivate(VariationalCCA, Fission):
 
     .. math:: L = -\mathbb{E} \Big[ \sum_m \lambda_m \log p(x_m \mid z, h_m) \Big]
               + \beta\, KL\big(q(z \mid x_s) \,\|\, p\big)
-              + \beta \sum_m KL\big(q(h_m \mid x_m) \,\|\, p\big)
+              + \beta \sum_m \gamma_m KL\big(q(h_m \mid x_m) \,\|\, p\big)
 
-    with p = N(0, I). Nothing but the bottleneck and ``dropout`` on samples of z and h keeps h from
-    taking over: without dropout it does. ``sources=["image"]`` is the paper's; with several, L is
-    the mean over those that a row has.
+    with p = N(0, I). What keeps h_m from taking what is shared is the bottleneck, ``dropout`` on
+    samples of z and h, and γ_m > 1; the paper has dropout and γ = 1. ``sources=["image"]`` is the
+    paper's; with several, L is the mean over those that a row has.
 
     Args:
         n_components: Width d of the shared code.
@@ -41,6 +41,8 @@ class VCCAPrivate(VariationalCCA, Fission):
         weights: λ: ``"equal"`` is 1, ``"entries"`` makes modalities weigh alike whatever their
             size; or numbers by name, 1 where left out.
         beta: Weight of the divergences.
+        private_beta: γ: what the divergence of a private code weighs beside that of z; one number
+            or numbers by modality name, 1 where left out.
         warmup: Share of the training in which beta rises from 0.
         dropout: Share of the coordinates of z and h left out while training.
         training: Epochs, batch size, learning rate, device.
@@ -81,6 +83,7 @@ class VCCAPrivate(VariationalCCA, Fission):
         noise: float | str | None = None,
         weights: Mapping[str, float] | str = "equal",
         beta: float = 1.0,
+        private_beta: Mapping[str, float] | float = 1.0,
         warmup: float = 0.0,
         dropout: float = 0.2,
         training: Training = Training(),
@@ -95,6 +98,7 @@ class VCCAPrivate(VariationalCCA, Fission):
         self.noise = noise
         self.weights = weights
         self.beta = beta
+        self.private_beta = private_beta
         self.warmup = warmup
         self.dropout = dropout
         self.training = training
@@ -103,8 +107,15 @@ class VCCAPrivate(VariationalCCA, Fission):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_number("n_private", self.n_private, low=1, integer=True)
+        given = self.private_beta
+        for name, value in given.items() if isinstance(given, Mapping) else [("", given)]:
+            check_number("private_beta" + f"__{name}" * bool(name), value, low=0)
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
+        given = self.private_beta
+        check_modalities_named(
+            "private_beta", given if isinstance(given, Mapping) else (), X.names
+        )
         self.parts_ = (SHARED, *X.names)
         super()._fit(X, y, validation)
 
