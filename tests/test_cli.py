@@ -22,6 +22,7 @@ from triptych.cli.comparing import _side_by_side
 from triptych.cli.ground import guarded, parse_settings, parse_value, print_grid
 from triptych.coordination import CCA
 from triptych.errors import ParameterError
+from triptych.fusion import MultimodalAutoencoder
 
 SOURCE = Path(triptych.__file__).parent.parent
 COMMANDS = (
@@ -194,6 +195,18 @@ def test_evaluate(data, model):
     assert "left out: Fit time, Peak memory; fitting was not measured" in out
     assert re.search(r"\d+ measures of Leakage; only fission methods have shared and", out)
     assert re.search(r"│Parameters +│ [\d,]+ +│ numbers", out)
+
+
+def test_evaluate_shows_bits_where_values_are_in_nats(tmp_path, data):
+    raw = np.load(data)
+    X = {"image": raw["image"][:60], "text": [str(t) for t in raw["text"][:60]]}
+    training = triptych.Training(epochs=1, device="cpu")
+    method = MultimodalAutoencoder(2, width=8, training=training, random_state=0).fit(X)
+    method.save(tmp_path / "m")
+    values = json.loads(run("evaluate", tmp_path / "m", data, "--json")[0])
+    nats = values["reconstruction:text:nats"]["value"]
+    out, _ = run("evaluate", tmp_path / "m", data)
+    assert re.search(rf"text rebuilt, cross-entropy +│ {nats / np.log(2):.4g} +│ bits", out)
 
 
 def test_warnings_are_words_without_a_line_of_code():

@@ -231,6 +231,7 @@ def evaluate(
     from triptych.comparison import divided
     from triptych.evaluation import columns
     from triptych.evaluation import evaluate as judge
+    from triptych.report.numbers import shown_unit
 
     if zero_shot is None and (template or given):
         raise ParameterError("--template and --given say nothing without --zero-shot.")
@@ -256,10 +257,11 @@ def evaluate(
     for column in columns(parts.train, parts.label):
         value = values[column["key"]]
         if "value" in value:
-            number = value["value"]
+            unit, divisor = shown_unit(column["unit"])
+            number = value["value"] / divisor
             # Counts are whole, and would lose their digits to an exponent.
-            shown = f"{number:,.0f}" if column["unit"] == "numbers" else f"{number:.4g}"
-            cells = column["title"], shown, column["unit"]
+            shown = f"{number:,.0f}" if unit == "numbers" else f"{number:.4g}"
+            cells = column["title"], shown, unit
             table.add_row(*(Text(str(cell)) for cell in cells))
     out = console()
     out.print(table)

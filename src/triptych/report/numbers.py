@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
@@ -10,6 +11,14 @@ NATS_PER_BIT = math.log(2)
 ROUNDING = 1e-9
 """Bits or nats below this are what a solver leaves, not what data tell."""
 _SCALES = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e5, " k"))
+
+
+def shown_unit(unit: str) -> tuple[str, float]:
+    """The unit that people read, and what a number in ``unit`` is divided by to be in it.
+
+    Information is in nats inside the package, and in bits where people read it.
+    """
+    return re.sub(r"\bnats?\b", "bits", unit), NATS_PER_BIT if unit.startswith("nat") else 1.0
 
 
 def finite(value: Any) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Any
 
 from triptych.errors import DataError
 from triptych.report.exhibits import Exhibits
-from triptych.report.numbers import NATS_PER_BIT, as_words, finite, show_pair
+from triptych.report.numbers import NATS_PER_BIT, as_words, finite, show_pair, shown_unit
 from triptych.report.reading import caution_of, findings_of, lead_of
 from triptych.report.reading_exhibits import read_exhibits
 from triptych.report.table import (
@@ -88,7 +87,7 @@ def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Column, ...], 
         Column(
             key=str(record["key"]),
             title=str(record.get("title") or record["key"]),
-            unit=_shown_unit(str(record.get("unit") or "")),
+            unit=shown_unit(str(record.get("unit") or ""))[0],
             better=record.get("better") if record.get("better") in ("higher", "lower") else None,
             group=_group(record),
             help=str(record.get("help") or ""),
@@ -109,11 +108,6 @@ def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[tuple[Column, ...], 
 def _group(record: Mapping[str, Any]) -> str:
     key = str(record.get("group") or "other").lower()
     return ALIASES.get(key, key)
-
-
-def _shown_unit(unit: str) -> str:
-    """Information is in nats inside the package, and in bits where people read it."""
-    return re.sub(r"\bnats?\b", "bits", unit)
 
 
 def _row(
