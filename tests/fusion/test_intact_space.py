@@ -1,11 +1,13 @@
 """IntactSpace: the published updates, an objective that never rises, and gross errors outlived."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
 
 from triptych import Modalities
-from triptych.errors import DataError, ParameterError
+from triptych.errors import DataError, ParameterError, TriptychWarning
 from triptych.fusion import IntactSpace
 from triptych.fusion._residuals import Loss, Maps, Seen, balanced, step
 
@@ -202,6 +204,17 @@ def test_new_rows_get_what_a_joint_fit_gives_them():  # (e)
     joint = IntactSpace(3, **TINY).fit_transform(X)
     # The maps of 300 rows and of 400 differ by noise / sqrt(300).
     assert angle(joint[300:], z[300:]) < 0.03
+
+
+def test_a_fit_that_stops_early_says_so():
+    _, X, _ = world(noise=0.1, wrong=0.1)
+    with pytest.warns(TriptychWarning, match=r"J still falls after max_iter=3 passes.*tol=1e-06"):
+        model = IntactSpace(3, max_iter=3).fit(X)
+    assert not model.converged_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert IntactSpace(3, max_iter=1000).fit(X).converged_
+        IntactSpace(3, max_iter=3, tol=0.0).fit(X)  # passes were asked for, and made
 
 
 def test_any_subset_and_no_neighbour():

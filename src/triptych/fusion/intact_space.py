@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from triptych.arrays import check_choice, check_number
 from triptych.contracts.method import Capabilities, Fusion
-from triptych.errors import DataError, ParameterError
+from triptych.errors import DataError, ParameterError, TriptychWarning
 from triptych.features import Features, fit_features
 from triptych.fusion._residuals import Array, Loss, Maps, Seen, balanced, chunks, infer, step
 from triptych.linalg import fixed_signs
@@ -55,7 +56,8 @@ class IntactSpace(Fusion):
             of length 1; ``"modality"`` does the latter only; ``"none"`` leaves columns as they
             are.
         offset: Whether b is learnt. Without it (as in the paper) columns are not centred.
-        max_iter: Most passes over the rows, those of annealing among them.
+        max_iter: Most passes over the rows, those of annealing among them; a warning says when
+            they were not enough.
         tol: Relative fall of J in a pass at which learning stops; 0 makes ``max_iter`` passes.
 
     Attributes:
@@ -248,6 +250,13 @@ class IntactSpace(Fusion):
         x, maps = balanced(x, maps, loss, offset)
         self.objective_.append(self._bracket(Z, present, x, maps, loss) + loss.of_maps(maps))
         self.n_iter_ = passes
+        if self.tol and not self.converged_:
+            warnings.warn(
+                f"IntactSpace: J still falls after max_iter={self.max_iter} passes, in the last "
+                f"one by {fallen / abs(after):.1g} of itself (tol={self.tol:.1g}).",
+                TriptychWarning,
+                stacklevel=5,
+            )
         return maps, loss
 
     def _loss(self, c: float) -> Loss:
