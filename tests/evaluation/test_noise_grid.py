@@ -9,7 +9,7 @@ import pytest
 from triptych.contracts.method import Capabilities
 from triptych.errors import CapabilityError, DataError, ParameterError
 from triptych.evaluation import NoiseGrid, noise_grid
-from triptych.modalities import as_modalities
+from triptych.modalities import Modalities, as_modalities
 from triptych.noise import add_noise
 
 LEVELS = {"a": (math.inf, 0.0), "b": (math.inf, 10.0, -20.0)}
@@ -65,6 +65,26 @@ def test_a_probe_answers_for_methods_without_labels():
         noise_grid(model, T, y_new, LEVELS)
     with pytest.raises(DataError, match="y_train"):
         noise_grid(model, T, y_new, LEVELS, train=X)
+
+
+@pytest.mark.parametrize("predicts", [True, False])
+def test_rows_that_the_method_cannot_take_are_left_out(predicts):
+    X, y = data()
+    T, asked = data(n=100, seed=1)
+    few = {"a": np.arange(100) % 4 > 0}
+    gaps = Modalities(T, present=few)
+    kept = {name: v[few["a"]] for name, v in T.items()}
+    probe = {} if predicts else {"train": Modalities(X), "y_train": y}
+    told = noise_grid(Sign(predicts), gaps, asked, LEVELS, **probe)
+    wanted = noise_grid(Sign(predicts), kept, asked[few["a"]], LEVELS, **probe)
+    assert told.rows == 75 and np.array_equal(told.value, wanted.value)
+    if not predicts:
+        holes = Modalities(X, present={"a": np.arange(200) % 4 > 0})
+        holed = noise_grid(Sign(False), T, asked, LEVELS, train=holes, y_train=y)
+        assert holed.rows == 100 and holed.value[0, 0] > 0.9
+    nothing = Modalities(T, present={"a": np.zeros(100, bool)})
+    with pytest.raises(DataError, match="no row has the modalities that Sign needs"):
+        noise_grid(Sign(predicts), nothing, asked, LEVELS, **probe)
 
 
 def test_numbers_have_r2_and_no_standard_error():

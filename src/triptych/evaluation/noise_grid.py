@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from triptych.arrays import as_labels
 from triptych.errors import CapabilityError, DataError, ParameterError
-from triptych.evaluation.codes import read_codes
+from triptych.evaluation.codes import read_codes, usable_rows
 from triptych.evaluation.prediction import prediction_score
 from triptych.evaluation.probes import MAX_ROWS, linear_reader
 from triptych.modalities import Modalities, as_modalities
@@ -28,7 +28,7 @@ class NoiseGrid:
         levels: Decibels by modality, infinity for none, in the order of the axes of ``value``.
         value: Accuracy, or R² for numbers, with one axis for each modality of ``levels``.
         measure: ``"accuracy"`` or ``"R2"``.
-        rows: Rows asked, q.
+        rows: Rows asked: those of q that the method can take.
     """
 
     levels: dict[str, tuple[float, ...]]
@@ -78,7 +78,8 @@ def noise_grid(
     """Ask a method about the same rows under white noise, for all combinations of strengths.
 
     Noise is :func:`triptych.noise.add_noise`, the same draws in every cell, scaled. The strength
-    of columns is that of ``train``, or of ``X`` without it.
+    of columns is that of ``train``, or of ``X`` without it. Rows that the method cannot take, for
+    want of a modality, are left out.
 
     Args:
         model: A fitted method.
@@ -110,7 +111,10 @@ def noise_grid(
             f"{levels!r}."
         )
     data = as_modalities(X)
-    asked = as_labels(y, len(data), "y")
+    asked, usable = as_labels(y, len(data), "y"), usable_rows(model, data)
+    if not usable.any():
+        raise DataError(f"X: no row has the modalities that {type(model).__name__} needs.")
+    data, asked = data[usable], asked[usable]
     known = None if train is None else as_modalities(train)
     answer, measure = _reader(model, asked, known, y_train, random_state, max_rows)
     axes = {name: tuple(float(s) for s in steps) for name, steps in levels.items()}
@@ -134,9 +138,9 @@ def _reader(
     if train is not None:
         if y_train is None:
             raise DataError("y_train: a probe learns from labels of train; got None.")
-        codes = read_codes(model, train)
-        seen = as_labels(y_train, len(train), "y_train")
-        reader = linear_reader(codes.joined(codes), seen, random_state, max_rows=max_rows)
+        seen, usable = as_labels(y_train, len(train), "y_train"), usable_rows(model, train)
+        codes = read_codes(model, train[usable])
+        reader = linear_reader(codes.joined(codes), seen[usable], random_state, max_rows=max_rows)
 
         def probed(X: Modalities) -> float:
             return reader.score(read_codes(model, X).joined(codes), asked).value
