@@ -12,11 +12,10 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,9 @@ from triptych.losses.gather import alone, from_first, several
 from triptych.seeding import derive, torch_scope
 from triptych.training import checkpoint
 from triptych.training.batches import Batch, Rows, order_of, steps_per_epoch
+from triptych.training.devices import accelerator_for, optimizer_for
 from triptych.training.history import History, Means
+from triptych.training.progress import interruptible, progress
 from triptych.training.settings import Training
 
 Terms = Mapping[str, Tensor]
@@ -149,7 +150,7 @@ def train(
             "give rows to watch (fit(..., validation=X_valid); on the command line, a split with "
             "a part 'valid')."
         )
-    with torch_scope(derive(seed, "training")), _interruptible() as interrupted:
+    with torch_scope(derive(seed, "training")), interruptible() as interrupted:
         fit = None
         try:
             fit = _Fit(network, phases, rows, settings, seed, valid, after_step, fingerprint)
@@ -190,7 +191,7 @@ class _Fit:
         self.network, self.phases, self.rows, self.valid = network, phases, rows, valid
         self.settings, self.seed, self.after_step = settings, seed, after_step
         self.fingerprint = fingerprint
-        self.accelerator = _accelerator(settings)
+        self.accelerator = accelerator_for(settings)
         # Every process takes as many rows of a batch as the others, so that parts can be gathered
         # and means over processes are means over rows; up to N - 1 rows sit out an epoch.
         self.n = len(rows) - len(rows) % self.accelerator.num_processes
@@ -204,7 +205,7 @@ class _Fit:
         ]
         self.rates = [p.learning_rate or settings.learning_rate for p in phases]
         bare = [
-            _optimizer(settings, moved, rate)
+            optimizer_for(moved, settings, rate)
             for phase, moved, rate in zip(phases, self.moved, self.rates, strict=True)
             if not phase.moves
         ]
@@ -256,7 +257,7 @@ class _Fit:
 
     def run(self, interrupted: threading.Event) -> History:
         self._resume()
-        with _progress(self.settings, self.total, self.accelerator.is_main_process) as advance:
+        with progress(self.settings, self.total, self.accelerator.is_main_process) as advance:
             advance(self.at.epoch * self.rounds + self.at.step, self.at.history)
             while self.at.epoch < self.settings.epochs and not self._patient_no_more():
                 self.network.train()
@@ -323,11 +324,7 @@ class _Fit:
                     f"the term {name!r} of the loss became {value} in epoch {self.at.epoch}, step "
                     f"{self.at.step}. Lower training__learning_rate, or look for extreme values."
                 )
-        if turn or at:
-            values = {
-                k if k != "loss" else f"loss:{phase.name}.{at}": v for k, v in values.items()
-            }
-        self.at.means.add(values, rows)
+        self.at.means.add(_named(values, turn, phase, at), rows)
 
     def _chosen(self, key: str, stream: Stream, count: int) -> NDArray[np.intp]:
         """The rows of a batch that this process has."""
@@ -456,13 +453,7 @@ class _Fit:
                         with self.accelerator.autocast():
                             terms = stream.terms(self.valid.take(chosen, self.device))
                         sums.add({k: float(v) for k, v in terms.items()}, len(chosen))
-                    result = stream.judged(sums)
-                    if turn or at:
-                        result = {
-                            k if k != "loss" else f"loss:{phase.name}.{at}": v
-                            for k, v in result.items()
-                        }
-                    means.add(result, 1)
+                    means.add(_named(stream.judged(sums), turn, phase, at), 1)
         found = means.result()
         values = from_first(list(found.values()), self.device)
         return dict(zip(found, values, strict=True))
@@ -526,6 +517,12 @@ class _Fit:
         _set_generators(state["generators"])
 
 
+def _named(values: Mapping[str, float], turn: int, phase: Phase, at: int) -> dict[str, float]:
+    """Terms of one stream as the history has them: the first stream's loss is the loss."""
+    loss = f"loss:{phase.name}.{at}" if turn or at else "loss"
+    return {loss if k == "loss" else k: v for k, v in values.items()}
+
+
 def _optimizer_state(state: Mapping[str, Any]) -> dict[str, Any]:
     return {str(k): v for k, v in state["state"].items()}
 
@@ -541,94 +538,3 @@ def _set_generators(state: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
-
-
-def _optimizer(
-    settings: Training, parameters: list[nn.Parameter], rate: float
-) -> torch.optim.Optimizer:
-    # Biases, norms and scales have fewer than two axes; pulling them to zero helps nobody.
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    groups = [g for g in groups if g["params"]]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=0.9)
-    # One pass over memory for each weight, where the device has it, instead of one a formula.
-    fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
-    return torch.optim.AdamW(groups, lr=rate, fused=fused)
-
-
-def _accelerator(settings: Training) -> Any:
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-    from accelerate.utils import DistributedDataParallelKwargs
-
-    for name, there in (("cuda", torch.cuda.is_available()), ("mps", _mps())):
-        if settings.device == name and not there:
-            raise ParameterError(f"training__device: {name!r} is not available on this machine.")
-    # Accelerate keeps one state for the process; a fit of another precision needs a new one.
-    AcceleratorState._reset_state()
-    return Accelerator(
-        cpu=settings.device == "cpu",
-        mixed_precision={"32": "no", "bf16": "bf16", "16": "fp16"}[settings.precision],
-        # A process whose rows all lack a modality has no use for its decoder in this step.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
-
-
-def _mps() -> bool:
-    return torch.backends.mps.is_available()
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C is seen between steps, where weights and optimiser agree; twice stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.getsignal(signal.SIGINT)
-    if before == signal.SIG_IGN:  # a job in a script's background, which Ctrl-C is not for
-        yield stop
-        return
-
-    def wait(number: int, frame: Any) -> None:
-        if stop.is_set() and callable(before):
-            before(number, frame)
-        stop.set()
-
-    signal.signal(signal.SIGINT, wait)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _progress(
-    settings: Training, total: int, shown: bool
-) -> Iterator[Callable[[int, History], None]]:
-    if not (settings.progress and shown):
-        yield lambda steps, history: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bar = Progress(
-        TextColumn("training"),
-        BarColumn(),
-        TextColumn("{task.percentage:.0f} %"),
-        TextColumn("{task.fields[loss]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("training", total=total, loss="")
-
-        def advance(steps: int, history: History) -> None:
-            losses = history.train.get("loss", [])
-            bar.update(task, advance=steps, loss=f"loss {losses[-1]:.3f}" if losses else "")
-
-        yield advance
