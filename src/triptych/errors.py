@@ -6,6 +6,8 @@ The classes also inherit from the built-in that Python users expect (``ValueErro
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -63,6 +65,14 @@ class DegenerateDataWarning(TriptychWarning):
 
 class TrainingWarning(TriptychWarning):
     """Training went on, but without something that was asked for."""
+
+
+def warn(text: str, category: type[TriptychWarning]) -> None:
+    """A warning that points at the line of the user, however deep we are."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("triptych."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
 
 
 def meant(name: object, known: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from triptych.arrays import check_number
-from triptych.errors import DataError, DegenerateDataWarning, ParameterError, ShapeError
+from triptych.errors import DataError, DegenerateDataWarning, ParameterError, ShapeError, warn
 from triptych.linalg import standardise
 from triptych.modalities import Modalities, as_modalities
 from triptych.seeding import check_random_state, derive
@@ -165,10 +164,9 @@ def _warn_if_inflated(result: HeldOutCorrelations, name: str) -> None:
     gaps = (result.in_sample - result.held_out).mean(axis=1)  # (folds,)
     gap, error = float(gaps.mean()), float(gaps.std(ddof=1) / np.sqrt(len(gaps)))
     if gap > GAP and gap > STANDARD_ERRORS * error:
-        warnings.warn(
+        warn(
             f"{name}: correlations are {result.in_sample.mean():.2f} on the rows learnt from and "
             f"{result.held_out.mean():.2f} on others (means over components): the former are "
             "inflated. Take fewer columns or components, more rows, or a ridge.",
             DegenerateDataWarning,
-            stacklevel=3,
         )

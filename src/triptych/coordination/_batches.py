@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from triptych.contracts.method import Coordination, Data
 from triptych.coordination import _reading, _roads
-from triptych.coordination._solution import Penalties, Solution, warn, warn_if_blurred
-from triptych.errors import CapabilityError, DataError, ParameterError
+from triptych.coordination._solution import Penalties, Solution, warn_if_blurred
+from triptych.errors import CapabilityError, DataError, DegenerateDataWarning, ParameterError, warn
 from triptych.features import fit_features
 from triptych.modalities import Kind, Modalities
 from triptych.moments import Moments
@@ -212,5 +212,6 @@ def _warn_of_unseen(found: Solution) -> None:
                 f"CCA: modality {name!r}: one pass over rows sees {seen} directions of {columns} "
                 "columns. Nothing is lost if the others depend on these; but columns that nearly "
                 "do, and rows that dwarf all others, look the same. Fit data that can be read "
-                "twice, rescale or leave out such rows, or set a ridge."
+                "twice, rescale or leave out such rows, or set a ridge.",
+                DegenerateDataWarning,
             )

@@ -13,7 +13,7 @@ from triptych.contracts.deep import DeepMethod
 from triptych.contracts.method import Capabilities, Coordination
 from triptych.coordination.cca import CCA
 from triptych.coordination.gcca import GCCA
-from triptych.errors import DataError, DegenerateDataWarning, ParameterError
+from triptych.errors import DataError, DegenerateDataWarning, ParameterError, warn
 from triptych.linalg import standardise
 from triptych.modalities import Modalities, make_parts
 
@@ -87,11 +87,10 @@ class CorrelatedCodes(DeepMethod, Coordination):
         )
         if self.training.patience is not None:
             raise DataError(f"{words}, and training__patience watches them.")
-        warnings.warn(
+        warn(
             f"{words}. {type(self).__name__} is fitted without them and keeps the weights of the "
             "last epoch.",
             DegenerateDataWarning,
-            stacklevel=5,
         )
         return None
 
@@ -139,11 +138,10 @@ def closing_cca(
         model: CCA | GCCA = CCA().fit(codes) if len(codes) == 2 else GCCA().fit(codes)
     found = len(model.correlations_)
     if found < width:
-        warnings.warn(
+        warn(
             f"the codes learnt have rank {found} and not {width}: some units are constant or "
             f"depend on others, so the last {width - found} components are empty.",
             DegenerateDataWarning,
-            stacklevel=6,
         )
     kept = min(found, width)
     projections = {}

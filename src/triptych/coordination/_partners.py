@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.errors import DataError, DegenerateDataWarning
+from triptych.errors import DataError, DegenerateDataWarning, warn
 from triptych.modalities import Modalities
 from triptych.training.batches import content_ids
 from triptych.training.settings import Training
@@ -81,10 +80,9 @@ def watchable(
     )
     if training.patience is not None:
         raise DataError(f"{words}, and training__patience watches them.")
-    warnings.warn(
+    warn(
         f"{words}. {method} is fitted without them and keeps the weights of the last epoch.",
         DegenerateDataWarning,
-        stacklevel=5,
     )
     return None
 

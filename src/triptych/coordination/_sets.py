@@ -18,8 +18,8 @@ from triptych.coordination._batches import FromBatches, Mergeable
 from triptych.coordination._reading import check_batch
 from triptych.coordination._set_moments import SetMoments
 from triptych.coordination._sides import Sides, chunks, dense, read_bases, read_sides
-from triptych.coordination._solution import BLURRED, warn
-from triptych.errors import DataError, ModalityError, ParameterError
+from triptych.coordination._solution import BLURRED
+from triptych.errors import DataError, DegenerateDataWarning, ModalityError, ParameterError, warn
 from triptych.features import Features, fit_features
 from triptych.linalg import fixed_signs, standardise
 from triptych.modalities import Kind, Modalities, as_modalities, make_parts
@@ -153,7 +153,8 @@ class LinearSets(FromBatches):
                     f"correlations of up to {errors[m]:.1g}. Nothing is lost if the others depend "
                     "on these; but columns that nearly do, and rows that dwarf all others, look "
                     "the same. Fit data that can be read twice, rescale or leave out such rows, "
-                    "or set a ridge."
+                    "or set a ridge.",
+                    DegenerateDataWarning,
                 )
         self._learn(sides, moments.n, moments.shared())
         self.correlations_ = np.mean(moments.pair_correlations(self.weights_), axis=0)
@@ -185,7 +186,8 @@ class LinearSets(FromBatches):
                     f"{type(self).__name__}: the ranks of {a!r} and {b!r}, {ranks[a]} and "
                     f"{ranks[b]}, add up to the {n} rows that have both, or more, so some "
                     "directions correlate for any data. Set ridge > 0, take fewer columns or "
-                    "more rows."
+                    "more rows.",
+                    DegenerateDataWarning,
                 )
                 return
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triptych.bases import Basis, Penalty
-from triptych.errors import DataError, DegenerateDataWarning
+from triptych.errors import DataError, DegenerateDataWarning, warn
 from triptych.linalg import Array
 from triptych.moments import Columns, Moments
 
@@ -160,13 +158,6 @@ def warn_if_blurred(found: Solution) -> None:
         warn(
             "CCA: columns that nearly depend on one another, or rows that dwarf all others, and "
             f"one pass over rows leaves an error of the correlations of up to {found.error:.1g}. "
-            'Fit data that can be read twice with solver="auto", or set a ridge.'
+            'Fit data that can be read twice with solver="auto", or set a ridge.',
+            DegenerateDataWarning,
         )
-
-
-def warn(text: str) -> None:
-    """A warning that points at the line of the user, however deep we are."""
-    level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("triptych."):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(text, DegenerateDataWarning, stacklevel=level)

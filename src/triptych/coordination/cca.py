@@ -15,11 +15,13 @@ from triptych.contracts.method import Capabilities, Data
 from triptych.coordination import _reading
 from triptych.coordination._batches import PairFromBatches
 from triptych.coordination._choice import SOLVERS, solve
-from triptych.coordination._solution import Solution, warn
+from triptych.coordination._solution import Solution
 from triptych.errors import (
     DataError,
+    DegenerateDataWarning,
     ModalityError,
     ParameterError,
+    warn,
 )
 from triptych.features import Features
 from triptych.linalg import fixed_signs, standardise
@@ -319,7 +321,7 @@ class CCA(CanonicalInference, PairFromBatches):
             )
         else:
             return
-        warn(text)
+        warn(text, DegenerateDataWarning)
 
     # -- using -----------------------------------------------------------------------------
 

@@ -20,8 +20,7 @@ from triptych.coordination._kernel_checks import (
 )
 from triptych.coordination._kernel_given import PRECOMPUTED, Given, learnt, one_of, parts_of
 from triptych.coordination._kernel_null import MOST_EXACT, OfKernels
-from triptych.coordination._solution import warn
-from triptych.errors import DataError, ParameterError
+from triptych.errors import DataError, DegenerateDataWarning, ParameterError, warn
 from triptych.features import fit_features
 from triptych.linalg import EPS, fixed_signs
 from triptych.modalities import Modalities, make_parts
@@ -225,7 +224,8 @@ class KernelCCA(OfKernels):
                 warn(
                     f"KernelCCA: modality {side.name!r}: half of the rows have a kernel below the "
                     "rounding of the largest, so exact kernel CCA does not see them. Widen the "
-                    "kernel, scale the rows, or take approximation='nystroem'."
+                    "kernel, scale the rows, or take approximation='nystroem'.",
+                    DegenerateDataWarning,
                 )
             K /= size  # the mean of its diagonal becomes 1, so that no product overflows
             matrices.append(K)
@@ -270,7 +270,8 @@ class KernelCCA(OfKernels):
             warn(
                 f"KernelCCA: without ridge the ranks {dict(rank)} of the centred kernels of {n} "
                 f"rows add up to {n} or more, so {forced} correlations are 1 for any data. Set "
-                "ridge > 0."
+                "ridge > 0.",
+                DegenerateDataWarning,
             )
         most = min(rank.values())
         if self.n_components is not None and self.n_components > most:

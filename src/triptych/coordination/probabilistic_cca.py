@@ -17,7 +17,7 @@ from triptych.contracts.linear import of_rows
 from triptych.contracts.method import Capabilities, Coordination, Data
 from triptych.coordination._latent import Latent, Pattern, closed_form, expectation_maximisation
 from triptych.coordination._sides import Side, chunks, dense, present_counts, read_sides
-from triptych.errors import DataError, DegenerateDataWarning, ParameterError, TriptychWarning
+from triptych.errors import DataError, DegenerateDataWarning, ParameterError, TriptychWarning, warn
 from triptych.features import fit_features
 from triptych.linalg import fixed_signs
 from triptych.modalities import Modalities, make_parts
@@ -165,13 +165,12 @@ class ProbabilisticCCA(Coordination):
             )
             self.n_iter_ = len(track)
             if not settled:
-                warnings.warn(
+                warn(
                     f"ProbabilisticCCA: EM has not converged after max_iter={self.max_iter} "
                     f"iterations; the last added {track[-1] - track[-2]:.2g} nats per row."
                     if len(track) > 1
                     else "ProbabilisticCCA: EM has not converged after one iteration.",
                     TriptychWarning,
-                    stacklevel=4,
                 )
         self._keep(latent.fixed(), track, patterns)
 
@@ -202,12 +201,11 @@ class ProbabilisticCCA(Coordination):
         volume = sum(p.count * sum(self.volumes_[m] for m in p.names) for p in patterns)
         self.likelihoods_ = np.array(track) - volume / self.n_samples_
         if (self.correlations_ > 1 - 1e-7).any():
-            warnings.warn(
+            warn(
                 "ProbabilisticCCA: modalities agree on a component without any noise, so the "
                 "likelihood has no bound; noise is kept at 1e-8. Set ridge > 0, take fewer "
                 "columns or more rows.",
                 DegenerateDataWarning,
-                stacklevel=5,
             )
 
     @property

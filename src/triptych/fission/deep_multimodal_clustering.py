@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import Any, ClassVar, NamedTuple
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from triptych.arrays import check_choice, check_number
 from triptych.contracts.method import Capabilities, Data, Fission
-from triptych.errors import DataError, DegenerateDataWarning, ModalityError, ParameterError
+from triptych.errors import DataError, DegenerateDataWarning, ModalityError, ParameterError, warn
 from triptych.fission._partnered import PartneredRows
 from triptych.losses.clustering import match_hinge, pair_scores, squash, unit, unrolled_clusters
 from triptych.modalities import Kind, Modalities
@@ -413,4 +412,4 @@ class DeepMultimodalClustering(PartneredRows, Fission):
 
 
 def _warn(message: str) -> None:
-    warnings.warn(f"DeepMultimodalClustering: {message}", DegenerateDataWarning, stacklevel=2)
+    warn(f"DeepMultimodalClustering: {message}", DegenerateDataWarning)

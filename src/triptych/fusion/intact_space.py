@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from triptych.arrays import check_choice, check_number
 from triptych.contracts.method import Capabilities, Fusion
-from triptych.errors import DataError, ParameterError, TriptychWarning
+from triptych.errors import DataError, ParameterError, TriptychWarning, warn
 from triptych.features import Features, fit_features
 from triptych.fusion._residuals import Array, Loss, Maps, Seen, balanced, chunks, infer, step
 from triptych.linalg import fixed_signs
@@ -251,12 +250,11 @@ class IntactSpace(Fusion):
         self.objective_.append(self._bracket(Z, present, x, maps, loss) + loss.of_maps(maps))
         self.n_iter_ = passes
         if self.tol and not self.converged_:
-            warnings.warn(
-                f"IntactSpace: J still falls after max_iter={self.max_iter} passes, in the last "
-                f"one by {fallen / abs(after):.1g} of itself (tol={self.tol:.1g}).",
-                TriptychWarning,
-                stacklevel=5,
-            )
+            last = f"J still falls after max_iter={self.max_iter} passes, in the last one by"
+            last = f"{last} {fallen / abs(after):.1g} of itself"
+            if not np.isfinite(fallen):
+                last = f"max_iter={self.max_iter} passes are too few to see J fall"
+            warn(f"IntactSpace: {last} (tol={self.tol:.1g}).", TriptychWarning)
         return maps, loss
 
     def _loss(self, c: float) -> Loss:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from triptych.errors import (
     ParameterError,
     TrainingError,
     TrainingWarning,
+    warn,
 )
 from triptych.fusion._dependency import CriticNetwork, apart, check_complete, fewest
 from triptych.fusion._labelled import FusionNetwork, LabelledFusion
@@ -355,9 +355,7 @@ class MutualDependencyFusion(LabelledFusion):
                 f"{about} Take a smaller weight, measure='wasserstein', or "
                 "on_divergence='continue'."
             )
-        warnings.warn(
-            f"{about} The task alone is learnt from here.", TrainingWarning, stacklevel=2
-        )
+        warn(f"{about} The task alone is learnt from here.", TrainingWarning)
         network.diverged.fill_(int(network.steps))
         return True
 
@@ -370,12 +368,11 @@ class MutualDependencyFusion(LabelledFusion):
         complete = X[np.all(list(X.present.values()), axis=0)]
         self.unrelated_ = 0.0
         if self.weight and not int(network.judged):
-            warnings.warn(
+            warn(
                 f"the dependency of modalities was not learnt: {len(complete)} of {len(X)} "
                 f"training rows have all modalities, and no batch had {fewest(X.names)} of them. "
                 "Take a larger training__batch_size, or more such rows.",
                 TrainingWarning,
-                stacklevel=2,
             )
         elif self.weight and at < 0:
             self.unrelated_ = float(self._scores(complete, unrelated=True).mean())

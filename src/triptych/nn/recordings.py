@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from triptych.errors import DegenerateDataWarning
+from triptych.errors import DegenerateDataWarning, warn
 
 # Clipped: so many samples in a row at the largest or smallest value, and this share of them all.
 CLIPPED_RUN, CLIPPED_SHARE = 3, 0.01
@@ -76,10 +75,9 @@ class Flaws:
 
     def _say(self, rows: list[int], what: str) -> None:
         count = f"{len(rows)} of {self.seen} recordings are {what}"
-        warnings.warn(
+        warn(
             f"modality {self.name!r}: {count.rstrip('.')} (the first is row {rows[0]}).",
             DegenerateDataWarning,
-            stacklevel=2,
         )
 
 
