@@ -211,10 +211,27 @@ def test_a_fit_that_stops_early_says_so():
     with pytest.warns(TriptychWarning, match=r"J still falls after max_iter=3 passes.*tol=1e-06"):
         model = IntactSpace(3, max_iter=3).fit(X)
     assert not model.converged_
+    for passes in (1, 2):
+        with pytest.warns(TriptychWarning, match=rf"max_iter={passes} passes are too few") as said:
+            IntactSpace(3, max_iter=passes).fit(X)
+        assert said[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert IntactSpace(3, max_iter=1000).fit(X).converged_
         IntactSpace(3, max_iter=3, tol=0.0).fit(X)  # passes were asked for, and made
+
+
+@pytest.mark.parametrize("size", [50, 1000, 1e5])
+def test_codes_as_wide_as_all_columns_are_not_carried_away(size):
+    # Such a code can fit anything: what is grossly wrong leaves no residual, but a huge code.
+    _, X, _ = world(n=300, d=2, p=6, noise=0.05)
+    model = IntactSpace().fit(X)
+    wrong = {m: v.copy() for m, v in X.items()}
+    wrong["a"][:20] = size * np.random.default_rng(1).normal(size=(20, 6))
+    right = model.transform(X)[:20]
+    moved = np.linalg.norm(model.transform(wrong)[:20] - right, axis=1)
+    without = np.linalg.norm(model.transform({m: X[m][:20] for m in "bc"}) - right, axis=1)
+    assert (moved < 3 * without.max()).all()
 
 
 def test_any_subset_and_no_neighbour():

@@ -11,6 +11,7 @@ over all codes, or over all maps, can only lower J.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -275,9 +276,10 @@ def infer(
     """Codes (n, d) of rows for fixed maps; no row depends on its neighbours.
 
     J of a row has several valleys where modalities contradict each other. It is asked first from
-    the ridge solution of all its modalities; a row in which some residual is larger than c, where
-    the loss bends downwards, is asked again from the ridge solution of each modality alone, and
-    keeps the deepest valley. Codes that are given as ``start`` take the place of the first answer.
+    the ridge solution of all its modalities. A row in which some residual is larger than c, where
+    the loss bends downwards, or which costs as much by its code, is asked again from the ridge
+    solutions of each modality alone and of all but one, and keeps the deepest valley. Codes that
+    are given as ``start`` take the place of the first answer.
     """
     x = np.empty((len(present), maps.W[0].shape[1]))
     grams = maps.grams
@@ -294,15 +296,16 @@ def _best_codes(seen: Seen, loss: Loss, first: Array | None, max_iter: int, tol:
     else:
         best = first.copy()
     squares = seen.squares(best)
-    odd = np.flatnonzero((squares > loss.c**2).any(1))
-    if not len(odd) or seen.present.shape[1] == 1:
+    value = loss.of_rows(squares, seen.present, best)
+    # A code as wide as all columns meets what is wrong by its size, and leaves no residual.
+    odd = np.flatnonzero((squares > loss.c**2).any(1) | (value > math.log(2)))
+    m = seen.present.shape[1]
+    if not len(odd) or m == 1:
         return best
-    few = seen.part(odd)
-    value = loss.of_rows(squares[odd], few.present, best[odd])
-    for v in range(few.present.shape[1]):
-        alone = np.zeros_like(few.present)
-        alone[:, v] = few.present[:, v]
-        tried = _settled(few, _ridge(few, alone, loss), loss, max_iter, tol)
+    few, value = seen.part(odd), value[odd]
+    one = np.eye(m, dtype=bool)
+    for used in [*one, *(~one if m > 2 else ())]:
+        tried = _settled(few, _ridge(few, few.present & used, loss), loss, max_iter, tol)
         reached = loss.of_rows(few.squares(tried), few.present, tried)
         better = reached < value
         best[odd[better]], value = tried[better], np.minimum(value, reached)
