@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from triptych.errors import DataError, ParameterError, ShapeError, meant
 
 CHUNK_ROWS = 16_384
 CHUNK_NUMBERS = 1 << 21
+MOST = sys.float_info.max  # whole numbers beyond it are no floats either
 
 
 def is_sparse(data: Any) -> bool:
@@ -182,7 +184,7 @@ def check_number(
     integer: bool = False,
     open_low: bool = False,
 ) -> None:
-    """Raise :class:`ParameterError` unless ``value`` is a number in [low, high].
+    """Raise :class:`ParameterError` unless ``value`` is a finite number in [low, high].
 
     Args:
         name: Parameter, for the message.
@@ -194,12 +196,14 @@ def check_number(
     """
     kinds = (int, np.integer) if integer else (int, float, np.integer, np.floating)
     ok = isinstance(value, kinds) and not isinstance(value, (bool, np.bool_))
-    if ok and (low < value if open_low else low <= value) and value <= high:
+    if ok and (low < value if open_low else low <= value) and value <= min(high, MOST):
         return
     noun = "a whole number" if integer else "a number"
+    if ok and high == np.inf and value > MOST:
+        noun = noun.replace("a", "a finite", 1)
     lower = "" if low == -np.inf else (f" > {low:g}" if open_low else f" >= {low:g}")
     upper = "" if high == np.inf else (f" and <= {high:g}" if lower else f" <= {high:g}")
-    raise ParameterError(f"{name}: expected {noun}{lower}{upper}, got {value!r}.")
+    raise ParameterError(f"{name}: expected {noun}{lower}{upper}, got {value!r:.60}.")
 
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:

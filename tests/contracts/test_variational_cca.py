@@ -8,7 +8,7 @@ import torch
 
 from triptych import Modalities, Training
 from triptych.catalog import load
-from triptych.errors import CapabilityError, ParameterError
+from triptych.errors import CapabilityError, DataError, ParameterError
 from triptych.fission import VCCAPrivate
 from triptych.fusion import VCCA
 from triptych.losses import gaussian_kl
@@ -233,13 +233,20 @@ def test_likelihood_of_the_linear_model_with_private_codes():
 
 
 @pytest.mark.parametrize("make", [small, small_private])
-def test_rows_without_a_source_weigh_nothing_in_losses_and_are_not_coded(make):
+def test_rows_without_a_source_weigh_nothing_in_losses_and_are_not_coded(make, torch_draws):
     X, _, _ = views(40)
     gaps = Modalities(X, present={"a": np.arange(40) % 3 != 0})
     quick = Training(epochs=2, batch_size=8, validation_share=0.25, device="cpu")
     model = make(sources=["a"], training=quick).fit(gaps)
     assert np.isfinite(model.history_["valid"]["loss"]).all()
-    assert np.isfinite(model.score(gaps))
+    whole = Modalities({m: v[np.arange(40) % 3 != 0] for m, v in X.items()})
+    assert model.score(gaps) == model.score(whole)
+    batch = Rows(gaps, model.inputs_).take(np.arange(0, 40, 3))  # none has a source
+    with torch.no_grad():
+        assert float(model._terms(model.network_.train(), batch)["loss"]) == 0
+    model.network_.eval()
+    with pytest.raises(DataError, match=r"score: no row has any of \['a'\]"):
+        model.score(Modalities(X, present={"a": np.zeros(40, dtype=bool)}))
     for ask in (model.transform, model.reconstruct, model.log_likelihood):
         with pytest.raises(CapabilityError, match=r"reads its code from \['a'\]; row 0 has none"):
             ask(gaps)
@@ -252,6 +259,9 @@ def test_rows_without_a_source_weigh_nothing_in_losses_and_are_not_coded(make):
         ({"sources": "a"}, "sources: expected names"),
         ({"weights": None}, "weights: expected"),
         ({"weights": [1, 2]}, "weights: expected"),
+        ({"weights": np.array([1, 2])}, "weights: expected"),
+        ({"beta": np.inf}, "beta: expected a finite number >= 0, got inf"),
+        ({"beta": 10**400}, "beta: expected a finite number >= 0, got 1000"),
         ({"likelihoods": "gaussian"}, "likelihoods: expected a dict"),
     ],
 )

@@ -128,7 +128,7 @@ def test_the_objective_written_out(torch_draws):
                 errors.append(float((net.decoders[m](z) - x).square().mean()))
                 g = torch.sigmoid(net.degradation[m](codes[i : i + 1]))
                 apart.append(float((z - g).square().mean()))
-            wanted += 0.5 * np.mean(errors) + 0.7 * 0.5 * sum(apart) / 9
+            wanted += 0.5 * np.mean(errors) + 0.7 * 0.5 * np.mean(apart)
     assert float(terms["loss"]) == pytest.approx(wanted, rel=1e-5)
     net.eval()
     del net.rows

@@ -39,12 +39,13 @@ class DecodingMethod(DeepMethod):
         return Parts({m: self._decoder(m, k, width, given.get(m)) for m, k in kinds.items()})
 
     def _rebuilding(
-        self, network: Any, codes: Mapping[str, Tensor], batch: Batch
+        self, network: Any, codes: Mapping[str, Tensor], batch: Batch, *, given: str | None = None
     ) -> dict[str, Tensor]:
-        """Mean loss of each decoder over the rows that have its modality."""
+        """Mean loss of each decoder over the rows that have its modality, and ``given`` if any."""
         found = {}
         for name in batch.names:
-            mask = batch.present[name]
+            names = (name,) if given is None else (given, name)
+            mask = torch.stack([batch.present[m] for m in names]).all(0)
             rows = slice(None) if bool(mask.all()) else mask
             lengths = batch.lengths.get(name)
             if not bool(mask.any()):
@@ -55,7 +56,7 @@ class DecodingMethod(DeepMethod):
                 batch.values[name][rows],
                 None if lengths is None else lengths[rows],
             )
-            found[name] = each.mean()
+            found[name] = batch.mean(each, mask, *names)
         return found
 
     def _read_by_decoders(self, network: Any, code: Tensor) -> Mapping[str, Tensor]:

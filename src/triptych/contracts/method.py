@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -200,9 +201,11 @@ class Method(BaseEstimator):
 
     def _check_parameters(self) -> None:
         """Check the parameters' values; called first in ``fit``."""
-        n_components = getattr(self, "n_components", None)
-        if n_components is not None:
-            check_number("n_components", n_components, low=1, integer=True)
+        defaults = signature(type(self)).parameters
+        if "n_components" in defaults:
+            width: Any = getattr(self, "n_components", None)
+            if width is not None or defaults["n_components"].default is not None:
+                check_number("n_components", width, low=1, integer=True)
 
     def _fit(
         self,

@@ -101,7 +101,8 @@ class VariationalMethod(DecodingMethod):
                 f"likelihoods: expected a dict by modality name or None; got {self.likelihoods!r}."
             )
         if not isinstance(self.weights, Mapping):
-            if self.weights not in ("entries", "equal"):
+            named = isinstance(self.weights, str) and self.weights in ("entries", "equal")
+            if not named:
                 raise ParameterError(
                     f"weights: expected 'entries', 'equal' or numbers by modality name; got "
                     f"{self.weights!r}."

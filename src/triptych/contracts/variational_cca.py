@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from triptych.arrays import check_modalities_named, check_number
 from triptych.contracts.method import Data
 from triptych.contracts.variational import Posterior, VariationalMethod, steps_buffer
-from triptych.errors import CapabilityError, ParameterError
+from triptych.errors import CapabilityError, DataError, ParameterError
 from triptych.losses.variational import drawn, gaussian_kl, log_normal, log_standard
-from triptych.modalities import Kind, Modalities
+from triptych.modalities import Kind, Modalities, as_modalities
 from triptych.nn.parts import Parts
 from triptych.nn.recipes import build_encoder
 from triptych.training.batches import Batch
@@ -80,15 +81,30 @@ class VariationalCCA(VariationalMethod):
     def _gate_transform(self, X: Data) -> Modalities:
         """Rows to code must have a source; in losses a row without one weighs nothing."""
         data = super()._gate_transform(X)
-        sources = [m for m in self.names_in_ if self.sources is None or m in self.sources]
-        there = [data.present[m] for m in sources if m in data]
-        lacking = ~np.any(there, axis=0) if there else np.ones(len(data), dtype=bool)
-        if lacking.any():
+        if not (rows := self._with_source(data)).all():
             raise CapabilityError(
-                f"{type(self).__name__} reads its code from {sources}; row "
-                f"{int(np.flatnonzero(lacking)[0])} has none of them."
+                f"{type(self).__name__} reads its code from {self._read_from}; row "
+                f"{int(np.flatnonzero(~rows)[0])} has none of them."
             )
         return data
+
+    @property
+    def _read_from(self) -> list[str]:
+        return [m for m in self.names_in_ if self.sources is None or m in self.sources]
+
+    def _with_source(self, X: Modalities) -> NDArray[np.bool_]:
+        there = [X.present[m] for m in self._read_from if m in X]
+        return np.any(there, axis=0) if there else np.zeros(len(X), dtype=bool)
+
+    def codable_rows(self, X: Data) -> NDArray[np.bool_]:
+        """Which rows (n,) ``transform`` takes: those that have a source."""
+        return self._with_source(as_modalities(X))
+
+    def _score(self, X: Modalities, y: Any) -> float:
+        rows = self._with_source(X)
+        if not rows.any():
+            raise DataError(f"score: no row has any of {self._read_from}, which is coded.")
+        return super()._score(X[rows], None if y is None else y[rows])
 
     # -- posteriors ------------------------------------------------------------------------
 
@@ -130,6 +146,7 @@ class VariationalCCA(VariationalMethod):
         drop = self.dropout if network.training else 0.0
         z = F.dropout(drawn(posterior.mean, posterior.log_variance), drop)  # (c, b, d)
         share, terms = posterior.weights, {}
+        coded = share.sum(0) > 0  # rows that have a source
         for m in batch.names:
             code = z
             if m in laws:
@@ -142,7 +159,7 @@ class VariationalCCA(VariationalMethod):
         loss = torch.stack([weights[m] * error for m, error in terms.items()]).sum() + beta * kl
         terms["kl"] = kl
         for m, law in laws.items():
-            own = (gaussian_kl(*law) * batch.present[m]).mean()
+            own = (gaussian_kl(*law) * (batch.present[m] & coded)).mean()
             loss, terms[f"kl:{m}"] = loss + beta * self._private_share(m) * own, own
         return {"loss": loss, **terms}
 

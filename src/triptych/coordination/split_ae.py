@@ -105,12 +105,8 @@ class SplitAE(DecodingMethod, Coordination):
     def _terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         terms = {}
         for source, code in self._encode(network, batch).items():
-            there = batch.part(batch.present[source])
-            if not len(there):
-                terms[f"{source}>"] = code.sum() * 0.0
-                continue
-            kept = code[batch.present[source]]
-            errors = self._rebuilding(network, dict.fromkeys(batch.names, kept), there)
+            codes = dict.fromkeys(batch.names, code)
+            errors = self._rebuilding(network, codes, batch, given=source)
             terms.update({f"{source}>{target}": e for target, e in errors.items()})
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 

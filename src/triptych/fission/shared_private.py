@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triptych.arrays import check_choice, check_number
 from triptych.contracts.method import Capabilities, Fission
 from triptych.contracts.supervised import SupervisedMethod
 from triptych.contracts.swapping import SwappingMethod
-from triptych.errors import CapabilityError, DataError, DegenerateDataWarning, ParameterError
+from triptych.errors import CapabilityError, DataError, DegenerateDataWarning, ParameterError, warn
 from triptych.fission._network import Network, of_others
 from triptych.fission._penalties import (
     AGREEMENTS,
@@ -259,12 +257,11 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
         widest = max(self.n_components, self.n_private)
         rows = min(len(X), self.training.batch_size)
         if rows <= widest and self.separation:
-            warnings.warn(
+            warn(
                 f"SharedPrivate: batches of {rows} rows and codes of {widest} columns. So few "
                 "rows can be orthogonal whatever the codes hold, and separation then says little. "
                 "Take narrower codes or more rows.",
                 DegenerateDataWarning,
-                stacklevel=3,
             )
         self._check_agreement(X, "X")
         if validation is not None:
@@ -417,14 +414,15 @@ class SharedPrivate(SupervisedMethod, SwappingMethod, Fission):
             if self.form.rebuilds == "input" and not isinstance(decoder, SquaredErrorDecoder):
                 part = batch.part(rows)
                 each = decoder.loss(codes[m][rows], part.values[m], part.lengths.get(m))
-                found[m] = each.mean()
+                found[m] = batch.mean(each, rows, m)
                 continue
             made = decoder(codes[m][rows]).float()
             truth = (features[m] if self.form.rebuilds == "features" else batch.values[m])[rows]
             if self.reconstruction_by == "scale_invariant":
-                found[m] = scale_invariant_mse(made, truth.float()).mean()
+                each = scale_invariant_mse(made, truth.float())
             else:
-                found[m] = F.mse_loss(made, truth.float())
+                each = (made - truth.float()).square().flatten(1).mean(1)
+            found[m] = batch.mean(each, rows, m)
         return found
 
     def _outputs(self, network: Any, batch: Batch) -> Tensor:

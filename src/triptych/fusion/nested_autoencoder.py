@@ -55,11 +55,11 @@ class NestedAutoencoder(DecodingMethod, Fusion):
               \overline{(z_v - g_v(h))^2} \Big] + \tfrac{\rho}{2} \overline{h^2}
 
     Inner autoencoders x → z → x̂, a degradation net g_v from h to z of each modality, and h a free
-    vector of every training row; bars are means over entries (nats a token for texts), so that
-    sizes do not decide. Each round takes one batch and steps in turn: the autoencoders with g(h)
-    held, the degradation nets with z held, and then ``code_steps`` steps of these rows' h, each
-    row with moments of its own. In the first ``pretraining`` of all rounds only the autoencoders
-    learn.
+    vector of every training row; bars are means over entries of the rows that have the modality
+    (nats a token for texts), so that sizes do not decide. Each round takes one batch and steps in
+    turn: the autoencoders with g(h) held, the degradation nets with z held, and then
+    ``code_steps`` steps of these rows' h, each row with moments of its own. In the first
+    ``pretraining`` of all rounds only the autoencoders learn.
 
     Args:
         n_components: Width d of h.
@@ -209,7 +209,7 @@ class NestedAutoencoder(DecodingMethod, Fusion):
             )
             with torch.no_grad():
                 guesses = self._guesses(network, batch, code)
-            agreement = _distance(batch, inner, guesses).mean()
+            agreement = _apart(batch, inner, guesses)
         loss = 0.5 * torch.stack(list(errors.values())).sum() + self.agreement * agreement
         loss = loss + 0.5 * self.ridge * code.detach().square().mean()
         return {"loss": loss, **errors, "agreement": agreement}
@@ -222,7 +222,7 @@ class NestedAutoencoder(DecodingMethod, Fusion):
                 if network.training
                 else self._inferred(network, batch, inner)
             )
-        loss = _distance(batch, inner, self._guesses(network, batch, code)).mean()
+        loss = _apart(batch, inner, self._guesses(network, batch, code))
         return {"loss": 0.0 * loss if self._pretrains(network) else loss}
 
     def _code_terms(self, network: Any, batch: Batch) -> dict[str, Tensor]:
@@ -301,7 +301,19 @@ class NestedAutoencoder(DecodingMethod, Fusion):
         return {m: network.degraded(m, code) for m in self.names_in_}
 
 
+def _each(inner: Mapping[str, Tensor], guesses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Half the mean squared distance of inner codes from g(h), (b,) by modality."""
+    return {m: 0.5 * (z - guesses[m]).square().mean(1) for m, z in inner.items()}
+
+
 def _distance(batch: Batch, inner: Mapping[str, Tensor], guesses: Mapping[str, Tensor]) -> Tensor:
-    """Half the mean squared distance of inner codes from g(h), summed over modalities, (b,)."""
-    each = [0.5 * (z - guesses[m]).square().mean(1) * batch.present[m] for m, z in inner.items()]
-    return torch.stack(each).sum(0)
+    """Sum over the modalities that each row has, (b,)."""
+    found = _each(inner, guesses)
+    return torch.stack([each * batch.present[m] for m, each in found.items()]).sum(0)
+
+
+def _apart(batch: Batch, inner: Mapping[str, Tensor], guesses: Mapping[str, Tensor]) -> Tensor:
+    """Sum over modalities of the mean over the rows that have each."""
+    found = _each(inner, guesses)
+    there = batch.present
+    return torch.stack([batch.mean(e * there[m], there[m], m) for m, e in found.items()]).sum()

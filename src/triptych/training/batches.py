@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -46,6 +46,8 @@ class Batch:
         rows: Where the rows stand in the training set, (b,); methods with a state per row use it.
         content: By modality, an id (b,) that is equal where the content is equal.
         y: Labels (b,) or ``None``.
+        share: Share, in (0, 1], of all the rows that batches are taken from, that have every
+            modality named; ``None`` where that is not known.
     """
 
     values: dict[str, Tensor]
@@ -54,9 +56,20 @@ class Batch:
     rows: Tensor
     content: dict[str, Tensor] = field(default_factory=dict)
     y: Tensor | None = None
+    share: Callable[..., float] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def mean(self, each: Tensor, rows: Tensor, *names: str) -> Tensor:
+        """Mean of ``each`` (k,) over those k of ``rows`` (b,) that have all of ``names``.
+
+        Divided by as many as a batch of this size has in the mean, so that batches, by their
+        size, add up to the mean over all rows, in whatever order they come.
+        """
+        if self.share is None:
+            return each.sum() / rows.sum().clamp_min(1)
+        return each.sum() / (len(self) * self.share(*names))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -111,6 +124,7 @@ class Rows:
         present = X.present
         self.present = {m: torch.from_numpy(np.array(present[m])) for m in self.readers}
         self.always = {m: bool(present[m].all()) for m in self.readers}
+        self.shares: dict[tuple[str, ...], float] = {}
         self.stored: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.lazy: dict[str, Modalities] = {}
         for name in self.readers:
@@ -129,6 +143,15 @@ class Rows:
 
     def __len__(self) -> int:
         return self.n
+
+    def share(self, *names: str) -> float:
+        """Share of rows that have all these modalities; 1 where none has."""
+        if all(self.always[m] for m in names):
+            return 1.0
+        if names not in self.shares:
+            there = int(torch.stack([self.present[m] for m in names]).all(0).sum())
+            self.shares[names] = there / self.n or 1.0
+        return self.shares[names]
 
     def take(
         self, rows: NDArray[np.intp], device: torch.device | str = "cpu", *, values: bool = True
@@ -162,6 +185,7 @@ class Rows:
             at.to(device),
             {m: ids[at].to(device) for m, ids in self.content.items()},
             None if self.y is None else self.y[at].to(device),
+            self.share,
         )
 
     def _read(
