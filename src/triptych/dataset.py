@@ -39,9 +39,10 @@ class Dataset:
 
     def __post_init__(self) -> None:
         n = len(self.X)
-        for kind, arrays in (("label", self.labels), ("split", self.splits)):
-            for name, values in arrays.items():
-                as_labels(values, n, f"{kind} {name!r}")
+        labels = {name: as_labels(v, n, f"label {name!r}") for name, v in self.labels.items()}
+        object.__setattr__(self, "labels", labels)  # frozen; a column (n, 1) is now flat
+        for name, values in self.splits.items():
+            as_labels(values, n, f"split {name!r}")
         for name, parts in self.splits.items():
             unknown = sorted(set(np.unique(parts).tolist()) - set(PARTS))
             if unknown:

@@ -5,7 +5,13 @@ import pytest
 
 from triptych.contracts.method import Capabilities, Coordination, Fission, Fusion
 from triptych.dataset import Dataset
-from triptych.errors import CapabilityError, ModalityError, ParameterError
+from triptych.errors import (
+    CapabilityError,
+    DataError,
+    ModalityError,
+    NotFittedError,
+    ParameterError,
+)
 from triptych.evaluation import COLUMNS, columns, curve_of, default_baselines, evaluate, noise_of
 from triptych.evaluation.codes import read_codes
 from triptych.evaluation.resources import Resources
@@ -250,6 +256,53 @@ def test_absent_rows_are_left_out_or_filled_as_declared():
     assert "0 test rows" in values["probe"]["why"]
     assert "absent in all rows" in values["probe:a"]["why"]
     assert "value" in values["probe:b"]
+
+
+def test_rows_that_a_method_does_not_take_are_left_out():
+    class OfA(Mean):
+        def codable_rows(self, X):
+            return X.present["a"] if "a" in X else np.zeros(len(X), bool)
+
+        def _transform(self, X):
+            if not self.codable_rows(X).all():
+                raise CapabilityError("it reads a.")
+            return X["a"][:, :4]
+
+    lacking = TEST.X.with_present({"a": np.arange(150) % 3 > 0})
+    values = judged(OfA(), test=Dataset(lacking, labels=TEST.labels))
+    assert values["probe"]["value"] > 0.95 and "it reads a" in values["probe:b"]["why"]
+
+
+def test_a_label_may_have_the_name_of_a_part():
+    odd = {"shared": TRAIN.labels["class"], "private:a": TRAIN.labels["sign"]}
+    asked = {"shared": TEST.labels["class"], "private:a": TEST.labels["sign"]}
+    model = no_decoder(Split()).fit(TRAIN.X)
+    values = evaluate(model, Dataset(TRAIN.X, odd), Dataset(TEST.X, asked), label="shared")
+    plain = evaluate(model, TRAIN, TEST)
+    keys = [column["key"] for column in columns(Dataset(TRAIN.X, odd))]
+    assert len(keys) == len(set(keys))
+    assert values["leakage:shared>private:a"] == plain["leakage:shared>private:a"]
+    assert values["leakage:shared>label:private:a"] == plain["leakage:shared>sign"]
+    assert values["leakage:private:b>label:shared"] == plain["leakage:private:b>class"]
+
+
+def test_a_column_of_labels_is_one_label_a_row():
+    flat, tall = ({n: y[:, None] if k else y for n, y in TRAIN.labels.items()} for k in (0, 1))
+    assert Dataset(TRAIN.X, tall).labels["class"].shape == (240,)
+    model = no_decoder(Mean()).fit(TRAIN.X)
+    assert evaluate(model, Dataset(TRAIN.X, tall), TEST) == evaluate(model, TRAIN, TEST)
+    assert flat["class"].ndim == 1
+
+
+def test_what_cannot_be_judged_is_named():
+    model = no_decoder(Mean())
+    with pytest.raises(NotFittedError, match="this Mean is not fitted yet"):
+        evaluate(model, TRAIN, TEST)
+    model.fit(TRAIN.X)
+    with pytest.raises(DataError, match=r"test: expected a Dataset, .* got Modalities"):
+        evaluate(model, TRAIN, TEST.X)
+    with pytest.raises(ModalityError, match="the test rows have no modality 'a', which the train"):
+        evaluate(model, TRAIN, Dataset(TEST.X.select("b"), labels=TEST.labels))
 
 
 def test_a_method_that_needs_all_says_so():

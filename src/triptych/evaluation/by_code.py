@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from triptych.errors import CapabilityError, DataError
 from triptych.evaluation.case import Case, Value, number, value_of
 from triptych.evaluation.codes import comparable
-from triptych.evaluation.columns import DEPTHS, private
+from triptych.evaluation.columns import DEPTHS, private, told
 from triptych.evaluation.dependence import DependenceScore, dependence
 from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
@@ -87,7 +87,7 @@ def leakages(case: Case) -> dict[str, Value]:
     for part in (SHARED, *(private(a) for a in case.names)):
         for name in case.labels:
             found = case.attempt(_tell, case, part, name)
-            out[f"leakage:{part}>{name}"] = value_of(found, "value")
+            out[f"leakage:{part}>{told(name)}"] = value_of(found, "value")
     return out
 
 

@@ -49,6 +49,12 @@ class Case:
                 f"the method was fitted on {list(model.names_in_)}; the data have "
                 f"{list(self.names)}."
             )
+        lacking = [name for name in self.fitted if name not in test.X]
+        if lacking:
+            raise ModalityError(
+                f"the test rows have no modality {lacking[0]!r}, which the training rows have; "
+                "rows that lack it mark it as absent."
+            )
         self.labels = readable_labels(train)
         self.all_train = train
         y = np.arange(float(len(train))) if label is None else np.asarray(train.labels[label])

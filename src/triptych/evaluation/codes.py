@@ -78,7 +78,12 @@ def read_codes(model: Any, X: Modalities) -> Codes:
 
 
 def usable_rows(model: Any, X: Modalities) -> NDArray[np.bool_]:
-    """Rows (n,) that the method can transform: something present, or everything if it must."""
+    """Rows (n,) that the method can transform: something present, or everything if it must.
+
+    A method that takes fewer says so by ``codable_rows(X)``.
+    """
+    if hasattr(model, "codable_rows"):
+        return np.asarray(model.codable_rows(X))
     masks = np.stack(list(X.present.values()))  # (m, n)
     rows = masks.any(axis=0) if model.capabilities.missing_at_transform else masks.all(axis=0)
     return np.asarray(rows)

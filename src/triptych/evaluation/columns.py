@@ -335,7 +335,7 @@ def columns(data: Dataset, label: str | None = None) -> list[dict[str, Any]]:
     for part in (SHARED, *(private(a) for a in names)):
         for name in readable_labels(data):
             number = is_number(data.labels[name])
-            out.append(get("leakage:{a}>{label}", number, a=part, label=name))
+            out.append(get("leakage:{a}>{label}", number, a=part, label=told(name)))
     for a, b in combinations(names, 2):
         out += [get(f"{what}:{{a}}~{{b}}", a=a, b=b) for what in ("gap", "alignment")]
     out += [get("uniformity:{a}", a=a) for a in names]
@@ -343,6 +343,11 @@ def columns(data: Dataset, label: str | None = None) -> list[dict[str, Any]]:
     out += [get("noise:{level}", level=f"{level:g}") for level in LEVELS[1:]]
     out += [get(f"resources:{what}") for what in ("fit_s", "peak_mib", "parameters")]
     return [asdict(column) for column in out]
+
+
+def told(label: str) -> str:
+    """What a label that a part tells is called in keys, apart from the parts themselves."""
+    return f"label:{label}" if label == SHARED or label.startswith("private:") else label
 
 
 def private(name: str) -> str:

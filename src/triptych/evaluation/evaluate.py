@@ -7,6 +7,7 @@ from typing import Any
 
 from triptych.arrays import check_number
 from triptych.dataset import Dataset
+from triptych.errors import DataError
 from triptych.evaluation.by_code import geometry, leakages, reconstructions, retrievals
 from triptych.evaluation.by_label import (
     coherences,
@@ -16,6 +17,7 @@ from triptych.evaluation.by_label import (
     zero_shots,
 )
 from triptych.evaluation.case import Case, Value
+from triptych.evaluation.codes import check_is_fitted
 from triptych.evaluation.columns import choose_label, columns
 from triptych.evaluation.probes import MAX_ROWS
 from triptych.evaluation.resources import Resources
@@ -71,9 +73,18 @@ def evaluate(
     Raises:
         ParameterError: A label that the data do not have.
         ShapeError: Modalities of other shapes than were fitted.
+        ModalityError: None of the modalities fitted, or none in the test rows.
+        NotFittedError: A method before ``fit``.
     """
     check_number("max_rows", max_rows, low=2, integer=True)
     seed = check_random_state(random_state)
+    for word, data in (("train", train), ("test", test)):
+        if not isinstance(data, Dataset):
+            raise DataError(
+                f"{word}: expected a Dataset, Dataset(Modalities(X), labels={{'name': y}}) for "
+                f"instance; got {type(data).__name__}."
+            )
+    check_is_fitted(model)
     case = Case(model, train, test, choose_label(train, label), seed, max_rows)
     case.check()
     values: dict[str, Value] = {}

@@ -15,6 +15,9 @@ from triptych.values import register
 
 MAX_ROWS = 10_000
 CHUNK = 4096
+# Spread of a component beside the first one's below which it is rounding: columns that follow from
+# others leave such ones, and what reads them standardised would make noise of them.
+NO_COMPONENT = 1e-5
 
 
 @register
@@ -92,7 +95,10 @@ class Projection:
 
     @classmethod
     def learn(cls, blocks: tuple[Block, ...], X: Modalities, d: int, seed: int) -> Projection:
-        """From at most 10,000 rows; fewer than d components if rows or columns are fewer."""
+        """From at most 10,000 rows; fewer than d components if rows or columns are fewer.
+
+        Directions in which the rows do not differ but by rounding are no components.
+        """
         from sklearn.decomposition import PCA
 
         rows = subset(np.arange(len(X)), True, MAX_ROWS, seed)
@@ -101,8 +107,9 @@ class Projection:
         if not (table != table[0]).any():
             return cls(blocks, table[0], np.eye(d, table.shape[1]), 0.0)
         pca = PCA(d, random_state=seed).fit(table)
-        explained = float(pca.explained_variance_ratio_.sum())
-        return cls(blocks, pca.mean_, pca.components_, explained)
+        real = pca.singular_values_ > NO_COMPONENT * pca.singular_values_[0]
+        explained = float(pca.explained_variance_ratio_[real].sum())
+        return cls(blocks, pca.mean_, pca.components_[real], explained)
 
     def transform(self, X: Modalities) -> NDArray[np.float64]:
         """Codes (n, d)."""
