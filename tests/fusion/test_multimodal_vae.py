@@ -346,6 +346,12 @@ def test_what_cannot_be_used_is_named():
     counts = {**X, "b": np.arange(80).reshape(20, 4).astype(float)}
     with pytest.raises(DataError, match="modality 'b': a bernoulli likelihood expects"):
         small(likelihoods={"b": "bernoulli"}).fit(counts)
+    scaled = {**X, "b": (counts["b"] - 3) / (79 - 3) * (1 + 1e-7)}  # off by a rounding
+    scaled["b"][0] = np.clip(scaled["b"][0], -1e-9, 1)
+    small(likelihoods={"b": "bernoulli"}).fit(scaled)
+    scaled["b"][7, 2] = 1.00001
+    with pytest.raises(DataError, match=r"values from 0 to 1; got 1\.00001 at row 7, value 2"):
+        small(likelihoods={"b": "bernoulli"}).fit(scaled)
     one = {**X, "b": np.eye(4)[np.arange(20) % 4]}
     model = small(likelihoods={"b": "categorical"}).fit(one)
     with pytest.raises(DataError, match="score, modality 'b': a categorical likelihood"):

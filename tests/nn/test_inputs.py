@@ -1,4 +1,5 @@
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -178,3 +179,14 @@ def test_readers_are_chosen_by_kind_and_come_back_from_a_file_and_a_pickle():
 def test_texts_without_a_word_are_refused_by_name():
     with pytest.raises(DataError, match="'note': every text is empty"):
         learn_input(Modalities({"note": ["", " ", ""]}), "note")
+
+
+@pytest.mark.parametrize("size", [1e36, -1e60, 1e300])
+def test_values_beyond_float32_are_refused_by_name_and_size(size):
+    data = {"a": np.array([[1.0, 0.0], [2.0, size], [3.0, 1.0]]), "b": np.zeros((3, 1, 2, 2))}
+    data["b"][1, 0, 0, 1] = size
+    for name in data:
+        with pytest.raises(
+            DataError, match=f"modality '{name}': a value of {re.escape(f'{size:.3g}')}, where"
+        ):
+            learn_input(Modalities(data), name)

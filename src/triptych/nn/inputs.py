@@ -20,10 +20,15 @@ from triptych.values import register
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
-
+# A float32 holds 3e38; what is rebuilt may lie some way beyond what was seen.
+LARGEST = 1e35
 
 # Sounds in files that are read at a time; how long they are is not known before.
 FILES = 256
+
+
+class _TooLarge(Exception):
+    """A modality, its name unknown here, holds values beyond ``LARGEST``."""
 
 
 def _blocks(data: Any, present: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
@@ -45,11 +50,22 @@ def _samples(sounds: Sounds, present: NDArray[np.bool_]) -> Iterator[NDArray[Any
 def _moments(
     blocks: Iterable[NDArray[Any]], axis: tuple[int, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and spread over rows and ``axis``, block by block in float64; spread > 0."""
+    """Mean and spread over rows and ``axis``, block by block in float64; spread > 0.
+
+    Raises:
+        _TooLarge: Values that networks, which compute in float32, cannot be given in their units.
+    """
     count, total, square = 0, 0.0, 0.0
     shift: Any = None
     for read in blocks:
         block = read.astype(np.float64)
+        least, most = float(block.min()), float(block.max())
+        if max(-least, most) > LARGEST:
+            far = least if -least > most else most
+            raise _TooLarge(
+                f"a value of {far:.3g}, where networks compute with at most {LARGEST:.0e}; give "
+                "the modality in another unit."
+            )
         if shift is None:  # squares about a typical value do not cancel
             shift = block.mean(axis=axis, keepdims=True)
         block = block - shift
@@ -319,15 +335,21 @@ def learn_input(X: Modalities, name: str, recipe: Any = None) -> Input:
         X: Training rows.
         name: Modality.
         recipe: The encoder's recipe; a text recipe says the size of the vocabulary.
+
+    Raises:
+        DataError: Values too large to compute with in float32, or texts that are all empty.
     """
     kind: Kind = X.kind(name)
     data, present = X[name], X.present[name]
-    if kind.form == "vector":
-        return VectorInput.learn(data, present)
-    if kind.form == "image":
-        return ImageInput.learn(data, present)
-    if kind.form in ("sequence", "waveform"):
-        return SequenceInput.learn(data, present, wave=kind.form == "waveform")
+    try:
+        if kind.form == "vector":
+            return VectorInput.learn(data, present)
+        if kind.form == "image":
+            return ImageInput.learn(data, present)
+        if kind.form in ("sequence", "waveform"):
+            return SequenceInput.learn(data, present, wave=kind.form == "waveform")
+    except _TooLarge as error:
+        raise DataError(f"modality {name!r}: {error}") from None
     if kind.form == "text":
         texts = [t for t, p in zip(data, present, strict=True) if p]
         if not any(t.strip() for t in texts):

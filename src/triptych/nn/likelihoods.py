@@ -24,6 +24,8 @@ DENSITIES = ("gaussian", "laplace")
 LOUDEST = 6.0
 # The same where each value has its own: a column that never changes would have none.
 LOUDEST_EACH = 3.0
+# How far beyond its range, as a share of it, a value may lie: scalers end a rounding off 1.
+ROUNDING = 1e-6
 
 
 def default_family(kind: Kind) -> str:
@@ -244,7 +246,8 @@ def check_values(X: Modalities, name: str, family: str, reader: Input, where: st
         block = data[part]
         block = np.asarray(block.toarray() if is_sparse(block) else block, dtype=np.float64)
         block = block.reshape(len(block), -1)
-        bad = ((block < 0) | (block > top)) & present[part, None]
+        slack = ROUNDING * top
+        bad = ((block < -slack) | (block > top + slack)) & present[part, None]
         if family == "categorical":
             one = (np.isin(block, (0, 1))).all(1) & (block.sum(1) == 1)
             bad = bad | (~one & present[part])[:, None]
@@ -252,7 +255,7 @@ def check_values(X: Modalities, name: str, family: str, reader: Input, where: st
             row, column = (int(i) for i in np.argwhere(bad)[0])
             if family == "bernoulli":
                 wanted = f"values from 0 to {top:g}"
-                got = f"{block[row, column]:g} at row {part.start + row}, value {column}"
+                got = f"{block[row, column]:.7g} at row {part.start + row}, value {column}"
             else:
                 wanted = "a single 1 per row and zeros beside it"
                 first = ", ".join(f"{v:g}" for v in block[row, :5])
