@@ -63,14 +63,14 @@ def deep(name: str) -> Any:
     method, fixed = CLASSES[name]
 
     def fit(X: Modalities, settings: Mapping[str, Any], seed: int) -> Flat:
-        more = {k: settings[k] for k in ("reconstruction", "margin") if k in settings}
+        asked = ("reconstruction", "reconstruction_batch_size", "margin")
+        more = {**fixed, **{k: settings[k] for k in asked if k in settings}}
         decoders = {v: VectorDecoder(width=1024, depth=3) for v in VIEWS}
         if name not in ("DeepCCA", "ContrastivePairs"):
             more["decoders"] = decoders
         seen = CLASSES[name][1].get("sources", VIEWS)
         model = method(
             settings["width"],
-            **fixed,
             **more,
             encoders={
                 v: MLP(width=1024, depth=3, dropout=settings.get("dropout", 0.0)) for v in seen
@@ -97,7 +97,23 @@ protocol.SETTINGS = {
     ],
     "ContrastivePairs": [{"width": 10, "epochs": 20, "batch": 256, "margin": 1.0}],
     "SplitAE": [{"width": 10, "epochs": 12, "batch": 200}],
-    "CorrAE": [{"width": 10, "epochs": 12, "batch": 1000, "reconstruction": 1.0}],
+    "CorrAE": [
+        *(
+            {"width": 10, "epochs": 12, "batch": 1000, "reconstruction": r}
+            for r in (1.0, 10.0, 100.0)
+        ),
+        # Correlations unit by unit need no large batch, and small ones make five times the steps.
+        *(
+            {
+                "width": 10,
+                "epochs": 12,
+                "batch": 200,
+                "reconstruction": r,
+                "reconstruction_batch_size": None,
+            }
+            for r in (1.0, 10.0, 100.0)
+        ),
+    ],
     "DistAE-1": [{"width": 20, "epochs": 12, "batch": 200, "reconstruction": 1.0}],
     "DistAE-2": [{"width": 10, "epochs": 12, "batch": 200, "reconstruction": 1.0}],
 }

@@ -116,15 +116,11 @@ def _prepared(model: Any, ours: bool, training: Mapping[str, Any]) -> Any:
 
 
 def _baselines(chosen: Mapping[str, Job], n_modalities: int) -> list[Job]:
-    # CCA is what pairs are shuffled for: cheap, and sensitive to the pairing. It takes two
-    # modalities; with more, the first method that takes them is the next best.
-    inner: Any = None
-    if n_modalities == 2 and "CCA" not in chosen:
-        inner = _prepared(catalog.find("CCA")(), True, {})
-    for job in chosen.values():
-        most = job.model.capabilities.max_modalities
-        if inner is None and job.panel == "coordination" and (most or n_modalities) >= 2:
-            inner = job.model if most is None or most >= n_modalities else None
+    # Pairs are shuffled for a linear method: cheap, and sensitive to the pairing.
+    inner, linear = None, "CCA" if n_modalities == 2 else "MCCA"
+    if n_modalities >= 2:
+        own = chosen.get(linear)
+        inner = _prepared(catalog.find(linear)(), True, {}) if own is None else own.model
     out = []
     for name, model in default_baselines(method=inner).items():
         inside = name == "shuffled pairs" and inner is not None

@@ -53,6 +53,14 @@ class Chance(Coordination):
         codes = {m: generator(self.seed_, "chance", m, n).standard_normal((n, d)) for m in X.names}
         return make_parts(codes, X.present)
 
+    def drawn(
+        self, n: int, a: str, b: str, draw: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Other codes (n, d) of two modalities, as often as one asks."""
+        shape = (n, self.n_components)
+        own, other = (generator(self.seed_, "chance", m, n, draw) for m in (a, b))
+        return own.standard_normal(shape), other.standard_normal(shape)
+
     def _score(self, X: Modalities, y: NDArray[Any] | None) -> float:
         """0: there is nothing to be good at."""
         return 0.0

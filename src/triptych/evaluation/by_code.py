@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triptych.errors import CapabilityError, DataError
+from triptych.evaluation.baselines import Chance
 from triptych.evaluation.case import Case, Value, number, value_of
 from triptych.evaluation.codes import comparable
 from triptych.evaluation.columns import DEPTHS, private, told
@@ -17,11 +18,16 @@ from triptych.evaluation.geometry import alignment, modality_gap, uniformity
 from triptych.evaluation.leakage import leakage
 from triptych.evaluation.probes import linear_probe
 from triptych.evaluation.reconstruction import reconstruct_absent
-from triptych.evaluation.retrieval import first_rows, retrieval, same_partner
+from triptych.evaluation.retrieval import first_rows, mean_retrieval, retrieval, same_partner
 from triptych.modalities import SHARED
+from triptych.neighbours import unit_rows
 
 # Shuffles of rows, whose mean dependence is taken off; it settles after few.
 PERMUTATIONS = 10
+# Draws of codes that look at nothing, whose mean is what luck alone finds.
+CHANCE_DRAWS = 20
+# Codes of one modality that are looked at for whether they point anywhere in the other's.
+RIGHT_ANGLES = 64
 
 
 def retrievals(case: Case) -> dict[str, Value]:
@@ -51,9 +57,25 @@ def _retrieve(case: Case, a: str, b: str) -> Any:
         raise DataError(
             f"codes of {a!r} and {b!r} have different widths, {za.shape[1]} and {zb.shape[1]}."
         )
+    if _at_right_angles(za, zb):
+        raise DataError(
+            f"codes of {a!r} alone and of {b!r} alone are at right angles: no candidate is nearer "
+            "than another."
+        )
     partners = same_partner(some, a, b)
-    there = retrieval(za, zb, partners, DEPTHS)
-    return there, retrieval(zb, za, partners.swapped(), DEPTHS)
+    draws = [(za, zb)]
+    if isinstance(case.model, Chance):  # one draw would be luck
+        draws = [case.model.drawn(len(za), a, b, draw) for draw in range(CHANCE_DRAWS)]
+    return (
+        mean_retrieval([retrieval(za, zb, partners, DEPTHS) for za, zb in draws]),
+        mean_retrieval([retrieval(zb, za, partners.swapped(), DEPTHS) for za, zb in draws]),
+    )
+
+
+def _at_right_angles(za: NDArray[np.float64], zb: NDArray[np.float64]) -> bool:
+    """Whether all cosines between the two are 0 but for rounding, and no code is zero."""
+    a, b = unit_rows(za[:RIGHT_ANGLES]), unit_rows(zb)
+    return bool(a.any(axis=1).all() and b.any(axis=1).all() and np.abs(a @ b.T).max() < 1e-9)
 
 
 def reconstructions(case: Case) -> dict[str, Value]:

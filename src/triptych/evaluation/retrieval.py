@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -135,6 +135,16 @@ def retrieval(
         n_queries=len(q),
         n_targets=len(t),
         ranks=ranks,
+    )
+
+
+def mean_retrieval(found: Sequence[RetrievalScore]) -> RetrievalScore:
+    """The mean of scores of the same queries and targets; ranks are those of the first."""
+    return replace(
+        found[0],
+        recall={k: float(np.mean([score.recall[k] for score in found])) for k in found[0].recall},
+        median_rank=float(np.mean([score.median_rank for score in found])),
+        mean_average_precision=float(np.mean([s.mean_average_precision for s in found])),
     )
 
 

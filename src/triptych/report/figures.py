@@ -59,7 +59,7 @@ LOSSES = {
     ),
     "noisy": (
         "Under noise",
-        "under noise on all modalities but texts",
+        "under noise on all modalities of numbers",
         "noise, times the spread of each signal",
         "g",
     ),

@@ -23,7 +23,7 @@ GROUPS = {
     "reconstruction": "Rebuilding what is absent",
     "leakage": "Leakage between parts",
     "missing": "When modalities are missing",
-    "noise": "Under noise, texts kept clean",
+    "noise": "Under noise",
     "cost": "Cost",
 }
 ALIASES = {"probes": "probe", "missing modalities": "missing", "resources": "cost"}
@@ -203,9 +203,11 @@ def marked(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
         best = methods[0].cells[at]
         if column.unit == "R²" and column.better == "higher" and (best.mean or 0.0) <= 0:
             continue  # worse than saying the mean is no win
+        # A value beside which there is no other is the best of nothing.
+        alone = len([row for row in rows if row.cells[at].mean is not None]) == 1
         for row in methods:
             if row.cells[at].mean == best.mean:
-                marks[row.anchor, at] = "best"
+                marks[row.anchor, at] = "alone" if alone else "best"
             elif not clearly_better(best, row.cells[at], column.better):
                 marks[row.anchor, at] = "tied"
         for row in rows:

@@ -63,4 +63,4 @@ def _text(cell: Cell, numbers: Mapping[int, int]) -> str:
     text = f"{cell.text} ± {cell.spread}" if cell.spread else cell.text
     if cell.note:
         return f"{text} [{numbers[cell.note]}]"
-    return f"{MARKS[cell.mark]} {text}" if cell.mark else text
+    return f"{MARKS[cell.mark]} {text}" if cell.mark in MARKS else text
