@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -16,7 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import triptych
-from triptych import catalog
+from triptych import Training, catalog
 from triptych.cli import app, lists
 from triptych.cli.comparing import _side_by_side
 from triptych.cli.ground import guarded, parse_settings, parse_value, print_grid
@@ -175,7 +176,53 @@ def test_fit_says_which_method_it_replaces(tmp_path, data, model):
     again = ("fit", data, "--method", "CCA", "--output", model)
     assert "note:" not in run(*again)[1]
     _, err = run("fit", data, "--method", "GCCA", "--output", model)
-    assert f"{model} holds a fitted CCA, which GCCA replaces" in err
+    assert f"{model} holds a fitted CCA; GCCA, once fitted, replaces it" in err
+
+
+def test_a_stopped_fit_of_other_settings_says_what_to_do(tmp_path, data):
+    epochs = ("--set", "training__epochs=1", "--set", "training__device=cpu")
+    place = tmp_path / "m"
+    fit = ("fit", data, "--method", "MultimodalAutoencoder", "--output", place, *epochs)
+    kept = MultimodalAutoencoder(
+        random_state=7,
+        training=Training(epochs=1, device="cpu", checkpoint=str(tmp_path / ".m.checkpoint")),
+    )
+    raw = np.load(data)
+    kept.fit({"image": raw["image"][:60], "text": [str(t) for t in raw["text"][:60]]})
+    _, err = run(*fit, code=1)
+    assert "is of a fit that was stopped, with other data or settings: remove it to begin" in err
+    shutil.rmtree(tmp_path / ".m.checkpoint")
+    out, _ = run(*fit)
+    assert "MultimodalAutoencoder of image, text learnt from 60 rows" in out
+
+
+def test_rows_without_what_is_given_are_rebuilt_as_absent(tmp_path, data):
+    raw = dict(np.load(data))
+    lacking = np.arange(90) % 9 == 0
+    np.savez(tmp_path / "gaps.npz", **raw, text__present=~lacking)
+    model, out = tmp_path / "m", tmp_path / "r.npz"
+    quick = ("--set", "training__epochs=1", "--set", "training__device=cpu")
+    run("fit", data, "--method", "MultimodalAutoencoder", "--output", model, *quick)
+    words, _ = run("reconstruct", model, tmp_path / "gaps.npz", "--given", "text", "-o", out)
+    assert "80 rows, rebuilt from text (10 of 90 rows have none)" in words
+    made = np.load(out)
+    np.testing.assert_array_equal(made["image__present"], ~lacking)
+    whole = triptych.load(model).reconstruct({"text": [str(t) for t in raw["text"][~lacking]]})
+    np.testing.assert_array_equal(made["image"][~lacking], whole["image"])
+    assert [str(t) for t in made["text"][~lacking]] == list(whole["text"])
+    again, _ = run("reconstruct", model, data, "--given", "text,image", "-o", out)
+    assert "90 rows, rebuilt from text, image" in again
+
+
+def test_compare_says_whose_report_it_replaces(tmp_path, data):
+    other = tmp_path / "other.npz"
+    shutil.copy(data, other)
+    place = tmp_path / "report"
+    words = ("--methods", "CCA", "--output", place)
+    assert "note:" not in run("compare", data, *words)[1]
+    assert "note:" not in run("compare", data, *words)[1]
+    _, err = run("compare", other, *words)
+    assert f"{place} held a report on {Path(data).stem}, which the one on other replaces" in err
 
 
 def test_fit_learns_from_training_rows(tmp_path, data, model):

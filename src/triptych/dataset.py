@@ -61,6 +61,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.X)
 
+    def __repr__(self) -> str:
+        known = {"labels": list(self.labels), "splits": list(self.splits)}
+        more = "".join(f", {word} {names}" for word, names in known.items() if names)
+        return f"Dataset({self.name!r}, {self.X!r}{more})"
+
     def __getitem__(self, rows: Any) -> Dataset:
         """The data set of some rows (slice, indices or mask)."""
 

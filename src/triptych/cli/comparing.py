@@ -109,7 +109,7 @@ def compare(
         raise ParameterError(f"--methods: expected names with commas between, got {methods!r}.")
     chosen = _chosen(names or (QUICK_METHODS if quick else None))
     params = _params(chosen, parse_settings(settings), quick)
-    shown = console(err=True)
+    shown, before = console(err=True), _whose(output / "comparison.json")
     try:
         with shown.status("starting") as status:
             record = run(
@@ -128,6 +128,12 @@ def compare(
             f"Finished methods are kept in {output}; the same command goes on from there."
         ) from None
     record["settings"]["quick"] = quick
+    if before not in ("", dataset.name):
+        typer.echo(
+            f"note: {output} held a report on {before}, which the one on {dataset.name} replaces; "
+            "--output names another folder.",
+            err=True,
+        )
     write_text(output / "comparison.json", json.dumps(record))
     summary = summarise(record)
     page = render(summary, output / "index.html")
@@ -140,6 +146,14 @@ def compare(
         console().print(f"report: {page}", markup=False, soft_wrap=True)
     if failed:
         raise TriptychError(f"no method could be judged: {summary.methods[0].why}")
+
+
+def _whose(record: Path) -> str:
+    """Name of the data that a comparison is of; nothing where there is none that can be read."""
+    try:
+        return str(json.loads(record.read_text(encoding="utf-8"))["data"]["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 @guarded

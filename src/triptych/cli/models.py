@@ -34,10 +34,14 @@ from triptych.cli.ground import (
     read_data,
 )
 from triptych.cli.naming import name_by_text
-from triptych.errors import ModalityError, ParameterError
+from triptych.errors import CapabilityError, ModalityError, ParameterError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from triptych.dataset import Dataset
+    from triptych.modalities import Modalities
 
 Npz = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The .npz file to write.")
@@ -89,7 +93,6 @@ def fit(
     dataset = only_some(read_data(data, modality, label, faces), only)
     model: Any = catalog.find(method)()
     check_place(output, MANIFEST)  # before hours of training, not after
-    _say_what_is_replaced(output, type(model).__name__)
     resumable = "training" in model_names(model)
     checkpoint = output.parent / f".{output.name}.checkpoint"
     if "random_state" in model_names(model):
@@ -99,7 +102,7 @@ def fit(
         model.set_params(training__checkpoint=str(checkpoint), training__progress=live)
     model.set_params(**parse_settings(settings))
     train, valid = _rows(dataset, split)
-    y = None
+    y = chosen = None
     able = model.capabilities
     if able.needs_labels or (able.uses_labels and label):
         import numpy as np
@@ -115,8 +118,16 @@ def fit(
         valid = None if valid is None or chosen is None else (valid.X, valid.labels[chosen])
     elif valid is not None:
         valid = valid.X
+    _say_what_is_replaced(output, type(model).__name__)
     try:
         model.fit(train.X, y, validation=valid)
+    except ParameterError as error:
+        if not checkpoint.exists() or "belongs to another fit" not in str(error):
+            raise
+        raise ParameterError(
+            f"{checkpoint} is of a fit that was stopped, with other data or settings: remove it "
+            "to begin anew, or give the former command to go on with that fit."
+        ) from None
     except KeyboardInterrupt:
         more = f"The same command goes on from {checkpoint}." if checkpoint.exists() else ""
         raise KeyboardInterrupt(more) from None
@@ -136,11 +147,12 @@ def fit(
         "parameters": int(model.n_parameters),
     }
     if as_json:
-        emit(about)
+        emit({**about, "label": chosen})
     else:
+        of = f" and the label {chosen!r}" if chosen is not None else ""
         typer.echo(
-            f"{about['method']} of {', '.join(about['modalities'])} learnt from {len(train)} rows "
-            f"({about['parameters']} numbers): {output}"
+            f"{about['method']} of {', '.join(about['modalities'])}{of} learnt from {len(train)} "
+            f"rows ({about['parameters']} numbers): {output}"
         )
 
 
@@ -283,7 +295,7 @@ def reconstruct(
     output: Npz,
     given: Annotated[
         list[str] | None,
-        typer.Option("--given", metavar="NAME", help="Rebuild from these only; repeat for more."),
+        typer.Option("--given", metavar="A,B", help="Rebuild from these modalities only."),
     ] = None,
     part: Part = None,
     split: Split = None,
@@ -295,23 +307,54 @@ def reconstruct(
 ) -> None:
     """Rebuild every modality of DATA from those given, into one .npz file.
 
+    Rows that have none of them are marked in '<name>__present'.
+
     Example: triptych reconstruct model glyphs --given text --part test --output rebuilt.npz
     """
     from triptych.catalog import load
+    from triptych.evaluation.codes import usable_rows
 
     method = load(model)
     dataset = part_of(read_data(data, modality, label, faces), part, split)
     X = _known(dataset, method)
-    rebuilt = method.reconstruct(X.select(*given) if given else X)
-    _write(dataset, rebuilt, output)
-    names = {"from": given or list(X.names), "rebuilt": list(rebuilt.names)}
+    chosen = [name.strip() for part in given or () for name in part.split(",") if name.strip()]
+    X = X.select(*chosen) if chosen else X
+    rows = usable_rows(method, X)
+    if not rows.any():
+        raise CapabilityError(
+            f"no row has what {type(method).__name__} rebuilds from, of {list(X.names)}."
+        )
+    rebuilt = method.reconstruct(X[rows])
+    _write(dataset, rebuilt if rows.all() else _spread(rebuilt, rows), output)
+    names = {"from": list(X.names), "rebuilt": list(rebuilt.names)}
     if as_json:
         emit({"output": str(output), "rows": len(rebuilt), **names})
     else:
+        left = f" ({int((~rows).sum())} of {len(rows)} rows have none)" * (not rows.all())
         typer.echo(
             f"{', '.join(names['rebuilt'])} of {len(rebuilt)} rows, rebuilt from "
-            f"{', '.join(names['from'])}: {output}"
+            f"{', '.join(names['from'])}{left}: {output}"
         )
+
+
+def _spread(X: Modalities, rows: NDArray[np.bool_]) -> Modalities:
+    """The rows (k, ...) in their places among all (n,), the others absent."""
+    import numpy as np
+
+    from triptych.modalities import Modalities
+
+    data: dict[str, Any] = {}
+    for name in X.names:
+        values = X[name]
+        if isinstance(values, np.ndarray):
+            data[name] = np.zeros((len(rows), *values.shape[1:]), values.dtype)
+            data[name][rows] = values
+        else:
+            data[name] = [None] * len(rows)
+            for at, value in zip(np.flatnonzero(rows), values, strict=True):
+                data[name][at] = value
+    forms = {name: X.kind(name).form for name in X.names}
+    return Modalities(data, kinds=forms, present=dict.fromkeys(X.names, rows))
 
 
 def _left_out(
@@ -355,7 +398,9 @@ def _say_what_is_replaced(folder: Path, name: str) -> None:
     except (KeyError, PersistenceError):
         return  # none there, or one that nobody can read
     if before != name:
-        typer.echo(f"note: {folder} holds a fitted {before}, which {name} replaces.", err=True)
+        typer.echo(
+            f"note: {folder} holds a fitted {before}; {name}, once fitted, replaces it.", err=True
+        )
 
 
 def _known(dataset: Dataset, method: Any) -> Any:

@@ -51,6 +51,12 @@ class Step:
     status: str
     why: str | None = None
 
+    def __str__(self) -> str:
+        why = f": {self.why}" if self.why else ""
+        return (
+            f"{self.done} of {self.total} done; {self.name}, seed {self.seed}, {self.status}{why}"
+        )
+
 
 @dataclass(frozen=True)
 class Parts:
