@@ -33,7 +33,7 @@ def page() -> str:
         "",
         "One row per class, from its docstring (`python docs/make.py` writes this page). *Gaps*:",
         "where rows may lack a modality. *Labels*: needed, or used where given. *Rebuilds*: has",
-        "`reconstruct`.",
+        "`reconstruct`; with likelihood: `log_likelihood` and `sample` too.",
     ]
     for panel, rows in groupby(catalog.methods().items(), key=lambda pair: pair[1].panel):
         lines += [
@@ -59,7 +59,11 @@ def row(cls: type[Any]) -> str:
         f"{count}: {', '.join(able.kinds)}",
         ", ".join(word for key, word in MARKS.items() if getattr(able, key)),
         "needed" if able.needs_labels else "used" if able.uses_labels else "",
-        "yes" if able.reconstructs else "",
+        "yes, with likelihood"
+        if hasattr(cls, "log_likelihood")
+        else "yes"
+        if able.reconstructs
+        else "",
         papers(text),
     )
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
