@@ -148,15 +148,20 @@ class Summary:
 
     @property
     def key_columns(self) -> tuple[int, ...]:
-        """Columns for one look: all when they are few, else two of each group, of curves one."""
+        """Columns for one look: all when they are few, else two of each group that is judged.
+
+        Of curves and of cost it is one.
+        """
         if len(self.columns) <= MOST_COLUMNS:
             return tuple(range(len(self.columns)))
         chosen: list[int] = []
         for group in self.groups:
             own = range(group.start, group.start + len(group.columns))
             known = [at for at in own if any(row.cells[at].mean is not None for row in self.rows)]
-            judged = [at for at in known if self.columns[at].better] or known
+            judged = [at for at in known if self.columns[at].better]
             middle = judged[len(judged) // 2 : len(judged) // 2 + 1]
+            if group.key == "cost":
+                middle = []
             chosen += sorted({*middle, *(() if group.key in CURVES else judged[:1])})
         return tuple(chosen)
 
