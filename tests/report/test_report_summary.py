@@ -200,6 +200,13 @@ def test_many_columns_leave_two_of_each_kind_for_one_look():
         *("Missing modalities3", "Noise3"),  # one place of a curve stands for it
         "Resources0",
     ]
+    speaks = [summary.headline(group) for group in summary.groups]
+    assert [summary.columns[at].key for at in speaks] == [
+        *("Probes0", "Retrieval0", "Missing modalities3", "Noise3", "Resources0")
+    ]
+    assert [finding.measure.split()[0] for finding in summary.findings] == [
+        summary.columns[at].title.split()[0] for at in speaks
+    ]
     assert len(text_table(summary).header) == 8
     assert len(text_table(summary, "retrieval").header) == 7
 

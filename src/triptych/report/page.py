@@ -125,12 +125,12 @@ def styles() -> str:
 
 
 def _overview(summary: Summary) -> list[Picture]:
-    """One dot plot for the first judged measure of each group, then what rows lose."""
+    """One dot plot for the measure that speaks for each group, then what rows lose."""
     pictures = []
     for group in summary.groups:
-        at, column = _headline(summary, group)
-        if column is not None:
-            pictures.append(figures.dot_plot(summary.rows, at, column))
+        at = summary.headline(group)
+        if at is not None:
+            pictures.append(figures.dot_plot(summary.rows, at, summary.columns[at]))
     for cause in figures.LOSSES:
         curves = {row.name: getattr(row.exhibits, cause) for row in summary.rows}
         if sum(map(bool, curves.values())) > 1:
@@ -164,13 +164,6 @@ def _block(summary: Summary, group: Group) -> _Block:
         tuple((kind, rows) for kind, rows in measured if rows),
         tuple((row, row.cells[group.start].note) for row in silent),
     )
-
-
-def _headline(summary: Summary, group: Group) -> tuple[int, Column | None]:
-    for at, column in enumerate(group.columns, start=group.start):
-        if column.better and any(row.cells[at].mean is not None for row in summary.methods):
-            return at, column
-    return group.start, None
 
 
 def _section(row: Row, measure: str) -> _Section:

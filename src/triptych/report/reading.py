@@ -124,7 +124,7 @@ def said(cell: Cell, unit: str = "") -> str:
 
 
 class _Verdict:
-    """How the first judged column of a group came out."""
+    """How the column that speaks for a group came out."""
 
     def __init__(self, summary: Summary, column: Column, at: int) -> None:
         self.column, self.at = column, at
@@ -143,11 +143,8 @@ class _Verdict:
 
 
 def _verdict(summary: Summary, group: Group) -> _Verdict | None:
-    for offset, column in enumerate(group.columns):
-        at = group.start + offset
-        if column.better and any(row.cells[at].mean is not None for row in summary.methods):
-            return _Verdict(summary, column, at)
-    return None
+    at = summary.headline(group)
+    return None if at is None else _Verdict(summary, summary.columns[at], at)
 
 
 def _setting(summary: Summary, data: Mapping[str, Any], ran: int) -> str:

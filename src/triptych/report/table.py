@@ -165,6 +165,18 @@ class Summary:
             chosen += sorted({*middle, *(() if group.key in CURVES else judged[:1])})
         return tuple(chosen)
 
+    def headline(self, group: Group) -> int | None:
+        """The column that speaks for a group: the first judged one, of curves the middle one."""
+        known = [
+            at
+            for at in range(group.start, group.start + len(group.columns))
+            if self.columns[at].better
+            and any(row.cells[at].mean is not None for row in self.methods)
+        ]
+        if not known:
+            return None
+        return known[len(known) // 2 if group.key in CURVES else 0]
+
     @property
     def methods(self) -> tuple[Row, ...]:
         """Rows that are methods, failed ones included."""
