@@ -18,6 +18,7 @@ from triptych.contracts.method import Capabilities, Coordination, Fission, Fusio
 from triptych.coordination import CCA, GCCA, MCCA, KernelCCA, ProbabilisticCCA
 from triptych.dataset import Dataset
 from triptych.errors import DataError, FileError, ParameterError, TrainingError
+from triptych.fusion import IntactSpace
 from triptych.modalities import Modalities, make_parts
 from triptych.report import render, summarise, text_table
 from triptych.training.settings import Training
@@ -389,6 +390,16 @@ def test_more_than_two_modalities_and_no_labels():
     assert "codes of 'a' alone and of 'b' alone are at right angles" in why
     luck = row(record, "chance")["values"]["retrieval:a>b:R@1"]["mean"]
     assert 0.5 / 12 < luck < 2 / 12  # one of 12 test rows, in the mean of many draws
+
+
+def test_pairs_are_shuffled_for_the_class_and_not_for_the_name():
+    rng = np.random.default_rng(0)
+    two = {m: rng.normal(size=(60, 3)) for m in "ab"}
+    named = {"MCCA": IntactSpace(2), "mine": CCA(ridge=7.0)}
+    rows = compare(two, methods=named)["rows"]
+    assert "shuffled pairs (CCA)" in [r["name"] for r in rows]
+    params = row({"rows": rows}, "shuffled pairs (CCA)")["params"]
+    assert "7.0" in json.dumps(params)
 
 
 def numbers(n=120, p=4, **more):

@@ -183,6 +183,7 @@ def check_number(
     high: float = np.inf,
     integer: bool = False,
     open_low: bool = False,
+    infinite: bool = False,
 ) -> None:
     """Raise :class:`ParameterError` unless ``value`` is a finite number in [low, high].
 
@@ -193,17 +194,20 @@ def check_number(
         high: Largest value allowed.
         integer: Whether only whole numbers will do.
         open_low: Whether ``low`` itself is refused.
+        infinite: Whether infinity will do as well, where it means that there is no limit.
     """
     kinds = (int, np.integer) if integer else (int, float, np.integer, np.floating)
     ok = isinstance(value, kinds) and not isinstance(value, (bool, np.bool_))
-    if ok and (low < value if open_low else low <= value) and value <= min(high, MOST):
+    within = ok and (low < value if open_low else low <= value) and value <= high
+    if within and (-MOST <= value <= MOST or (infinite and value == np.inf)):
         return
     noun = "a whole number" if integer else "a number"
-    if ok and high == np.inf and value > MOST:
+    if within:
         noun = noun.replace("a", "a finite", 1)
+        value = float("inf") if value > MOST else float("-inf")
     lower = "" if low == -np.inf else (f" > {low:g}" if open_low else f" >= {low:g}")
     upper = "" if high == np.inf else (f" and <= {high:g}" if lower else f" <= {high:g}")
-    raise ParameterError(f"{name}: expected {noun}{lower}{upper}, got {value!r:.60}.")
+    raise ParameterError(f"{name}: expected {noun}{lower}{upper}, got {value!r}.")
 
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:

@@ -41,8 +41,8 @@ class Dataset:
         n = len(self.X)
         labels = {name: as_labels(v, n, f"label {name!r}") for name, v in self.labels.items()}
         object.__setattr__(self, "labels", labels)  # frozen; a column (n, 1) is now flat
-        for name, values in self.splits.items():
-            as_labels(values, n, f"split {name!r}")
+        splits = {name: as_labels(v, n, f"split {name!r}") for name, v in self.splits.items()}
+        object.__setattr__(self, "splits", splits)
         for name, parts in self.splits.items():
             unknown = sorted(set(np.unique(parts).tolist()) - set(PARTS))
             if unknown:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable
+from types import FrameType
 
 
 class TriptychError(Exception):
@@ -67,10 +68,18 @@ class TrainingWarning(TriptychWarning):
     """Training went on, but without something that was asked for."""
 
 
+# Packages whose lines a user has not written: ours, and those that call back into ours.
+WITHIN = ("triptych", "torch", "accelerate", "sklearn", "joblib", "typer", "click")
+
+
+def _root(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
 def warn(text: str, category: type[TriptychWarning]) -> None:
     """A warning that points at the line of the user, however deep we are."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("triptych."):
+    while frame.f_back is not None and _root(frame) in WITHIN:
         level, frame = level + 1, frame.f_back
     warnings.warn(text, category, stacklevel=level)
 

@@ -6,7 +6,7 @@ import torch
 
 from triptych import Modalities, Training
 from triptych.coordination import SplitAE
-from triptych.errors import ParameterError
+from triptych.errors import DataError, ParameterError
 from triptych.fission import SharedPrivate
 from triptych.fusion import MultimodalAutoencoder, MultimodalVAE, NestedAutoencoder
 from triptych.nn.shared_private import Form
@@ -68,3 +68,11 @@ def test_batches_add_up_to_the_mean_over_rows_that_have_it():
 def test_a_width_without_a_default_is_no_none(cls):
     with pytest.raises(ParameterError, match="n_components: expected a whole number >= 1, got No"):
         cls(None).fit(gappy()[0])
+
+
+def test_split_autoencoders_judge_rows_that_have_a_source():
+    X, gaps, _ = gappy()
+    model = make(SplitAE, sources=["a"]).fit(X)
+    assert model.codable_rows(gaps).sum() == 40
+    with pytest.raises(DataError, match=r"score: no row has any of \['a'\], which is coded"):
+        model.score(gaps[40:])

@@ -8,7 +8,8 @@ import torch
 
 from triptych import Modalities, Training
 from triptych.catalog import load
-from triptych.errors import CapabilityError, DataError, ParameterError
+from triptych.errors import CapabilityError, DataError, NotFittedError, ParameterError
+from triptych.evaluation import noise_grid
 from triptych.fission import VCCAPrivate
 from triptych.fusion import VCCA
 from triptych.losses import gaussian_kl
@@ -252,6 +253,13 @@ def test_rows_without_a_source_weigh_nothing_in_losses_and_are_not_coded(make, t
             ask(gaps)
 
 
+def test_before_fit_nothing_can_be_asked():
+    X, _, _ = views(20)
+    y = np.arange(20) % 2
+    with pytest.raises(NotFittedError, match="this VCCA is not fitted yet"):
+        noise_grid(VCCA(2), X, y, {"a": (math.inf, 0.0)}, train=X, y_train=y)
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -261,7 +269,7 @@ def test_rows_without_a_source_weigh_nothing_in_losses_and_are_not_coded(make, t
         ({"weights": [1, 2]}, "weights: expected"),
         ({"weights": np.array([1, 2])}, "weights: expected"),
         ({"beta": np.inf}, "beta: expected a finite number >= 0, got inf"),
-        ({"beta": 10**400}, "beta: expected a finite number >= 0, got 1000"),
+        ({"beta": 10**400}, "beta: expected a finite number >= 0, got inf"),
         ({"likelihoods": "gaussian"}, "likelihoods: expected a dict"),
     ],
 )

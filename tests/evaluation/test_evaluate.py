@@ -274,8 +274,8 @@ def test_rows_that_a_method_does_not_take_are_left_out():
 
 
 def test_a_label_may_have_the_name_of_a_part():
-    odd = {"shared": TRAIN.labels["class"], "private:a": TRAIN.labels["sign"]}
-    asked = {"shared": TEST.labels["class"], "private:a": TEST.labels["sign"]}
+    names = {"shared": "class", "private:a": "sign", "label:shared": "size"}
+    odd, asked = ({n: d.labels[like] for n, like in names.items()} for d in (TRAIN, TEST))
     model = no_decoder(Split()).fit(TRAIN.X)
     values = evaluate(model, Dataset(TRAIN.X, odd), Dataset(TEST.X, asked), label="shared")
     plain = evaluate(model, TRAIN, TEST)
@@ -287,11 +287,10 @@ def test_a_label_may_have_the_name_of_a_part():
 
 
 def test_a_column_of_labels_is_one_label_a_row():
-    flat, tall = ({n: y[:, None] if k else y for n, y in TRAIN.labels.items()} for k in (0, 1))
+    tall = {name: y[:, None] for name, y in TRAIN.labels.items()}
     assert Dataset(TRAIN.X, tall).labels["class"].shape == (240,)
     model = no_decoder(Mean()).fit(TRAIN.X)
     assert evaluate(model, Dataset(TRAIN.X, tall), TEST) == evaluate(model, TRAIN, TEST)
-    assert flat["class"].ndim == 1
 
 
 def test_what_cannot_be_judged_is_named():

@@ -119,8 +119,8 @@ def _baselines(chosen: Mapping[str, Job], n_modalities: int) -> list[Job]:
     # Pairs are shuffled for a linear method: cheap, and sensitive to the pairing.
     inner, linear = None, "CCA" if n_modalities == 2 else "MCCA"
     if n_modalities >= 2:
-        own = chosen.get(linear)
-        inner = _prepared(catalog.find(linear)(), True, {}) if own is None else own.model
+        own = [job.model for job in chosen.values() if type(job.model).__name__ == linear]
+        inner = own[0] if own else _prepared(catalog.find(linear)(), True, {})
     out = []
     for name, model in default_baselines(method=inner).items():
         inside = name == "shuffled pairs" and inner is not None

@@ -27,7 +27,7 @@ from triptych.evaluation import evaluate, measure
 from triptych.media import FileRows
 from triptych.modalities import Modalities
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -201,11 +201,13 @@ class Method(BaseEstimator):
 
     def _check_parameters(self) -> None:
         """Check the parameters' values; called first in ``fit``."""
-        defaults = signature(type(self)).parameters
-        if "n_components" in defaults:
-            width: Any = getattr(self, "n_components", None)
-            if width is not None or defaults["n_components"].default is not None:
-                check_number("n_components", width, low=1, integer=True)
+        if not hasattr(self, "n_components"):
+            return
+        width: Any = self.n_components
+        default = signature(type(self)).parameters.get("n_components")
+        asked = default is not None and default.default is not None
+        if asked or width is not None:
+            check_number("n_components", width, low=1, integer=True)
 
     def _fit(
         self,

@@ -16,7 +16,7 @@ from triptych.contracts.method import Data
 from triptych.contracts.variational import Posterior, VariationalMethod, steps_buffer
 from triptych.errors import CapabilityError, DataError, ParameterError
 from triptych.losses.variational import drawn, gaussian_kl, log_normal, log_standard
-from triptych.modalities import Kind, Modalities, as_modalities
+from triptych.modalities import Kind, Modalities, as_modalities, rows_with_any
 from triptych.nn.parts import Parts
 from triptych.nn.recipes import build_encoder
 from triptych.training.batches import Batch
@@ -81,7 +81,7 @@ class VariationalCCA(VariationalMethod):
     def _gate_transform(self, X: Data) -> Modalities:
         """Rows to code must have a source; in losses a row without one weighs nothing."""
         data = super()._gate_transform(X)
-        if not (rows := self._with_source(data)).all():
+        if not (rows := rows_with_any(data, self._read_from)).all():
             raise CapabilityError(
                 f"{type(self).__name__} reads its code from {self._read_from}; row "
                 f"{int(np.flatnonzero(~rows)[0])} has none of them."
@@ -92,16 +92,13 @@ class VariationalCCA(VariationalMethod):
     def _read_from(self) -> list[str]:
         return [m for m in self.names_in_ if self.sources is None or m in self.sources]
 
-    def _with_source(self, X: Modalities) -> NDArray[np.bool_]:
-        there = [X.present[m] for m in self._read_from if m in X]
-        return np.any(there, axis=0) if there else np.zeros(len(X), dtype=bool)
-
     def codable_rows(self, X: Data) -> NDArray[np.bool_]:
         """Which rows (n,) ``transform`` takes: those that have a source."""
-        return self._with_source(as_modalities(X))
+        self._check_fitted()
+        return rows_with_any(as_modalities(X), self._read_from)
 
     def _score(self, X: Modalities, y: Any) -> float:
-        rows = self._with_source(X)
+        rows = rows_with_any(X, self._read_from)
         if not rows.any():
             raise DataError(f"score: no row has any of {self._read_from}, which is coded.")
         return super()._score(X[rows], None if y is None else y[rows])

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from triptych.arrays import check_modalities_named
 from triptych.contracts.decoding import DecodingMethod
-from triptych.contracts.method import Capabilities, Coordination
+from triptych.contracts.method import Capabilities, Coordination, Data
 from triptych.coordination._rebuilding import CodedNetwork
-from triptych.errors import CapabilityError, ModalityError, ParameterError
-from triptych.modalities import Kind, Modalities
+from triptych.errors import CapabilityError, DataError, ModalityError, ParameterError
+from triptych.modalities import Kind, Modalities, as_modalities, rows_with_any
 from triptych.nn.parts import Parts
 from triptych.training.batches import Batch
 from triptych.training.settings import Training
@@ -109,6 +111,18 @@ class SplitAE(DecodingMethod, Coordination):
             errors = self._rebuilding(network, codes, batch, given=source)
             terms.update({f"{source}>{target}": e for target, e in errors.items()})
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+
+    def codable_rows(self, X: Data) -> NDArray[np.bool_]:
+        """Which rows (n,) have a code: those that have a source."""
+        self._check_fitted()
+        return rows_with_any(as_modalities(X), self.sources or self.names_in_)
+
+    def _score(self, X: Modalities, y: Any) -> float:
+        if not self.codable_rows(X).any():
+            raise DataError(
+                f"score: no row has any of {list(self.sources or self.names_in_)}, which is coded."
+            )
+        return super()._score(X, y)
 
     def _decoder_codes(self, network: Any, batch: Batch) -> Mapping[str, Tensor]:
         codes = self._encode(network, batch)

@@ -347,7 +347,8 @@ def columns(data: Dataset, label: str | None = None) -> list[dict[str, Any]]:
 
 def told(label: str) -> str:
     """What a label that a part tells is called in keys, apart from the parts themselves."""
-    return f"label:{label}" if label == SHARED or label.startswith("private:") else label
+    taken = label == SHARED or label.startswith(("private:", "label:"))
+    return f"label:{label}" if taken else label
 
 
 def private(name: str) -> str:

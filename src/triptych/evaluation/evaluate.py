@@ -73,7 +73,7 @@ def evaluate(
     Raises:
         ParameterError: A label that the data do not have.
         ShapeError: Modalities of other shapes than were fitted.
-        ModalityError: None of the modalities fitted, or none in the test rows.
+        ModalityError: None of the modalities fitted, or one of them not in the test rows.
         NotFittedError: A method before ``fit``.
     """
     check_number("max_rows", max_rows, low=2, integer=True)

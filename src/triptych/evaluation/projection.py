@@ -17,7 +17,7 @@ MAX_ROWS = 10_000
 CHUNK = 4096
 # Spread of a component beside the first one's below which it is rounding: columns that follow from
 # others leave such ones, and what reads them standardised would make noise of them.
-NO_COMPONENT = 1e-5
+NO_COMPONENT = 1e-6
 
 
 @register

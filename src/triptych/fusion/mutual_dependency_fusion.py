@@ -183,7 +183,7 @@ class MutualDependencyFusion(LabelledFusion):
         check_number("weight", self.weight, low=0, high=1e6)
         check_number("critic_width", self.critic_width, low=1, integer=True)
         check_number("critic_steps", self.critic_steps, low=1, integer=True)
-        check_number("bound_limit", self.bound_limit, low=0, open_low=True)
+        check_number("bound_limit", self.bound_limit, low=0, open_low=True, infinite=True)
         self._inner()._check_parameters()
 
     def _inner(self) -> LabelledFusion:

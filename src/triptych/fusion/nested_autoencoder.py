@@ -56,10 +56,11 @@ class NestedAutoencoder(DecodingMethod, Fusion):
 
     Inner autoencoders x → z → x̂, a degradation net g_v from h to z of each modality, and h a free
     vector of every training row; bars are means over entries of the rows that have the modality
-    (nats a token for texts), so that sizes do not decide. Each round takes one batch and steps in
-    turn: the autoencoders with g(h) held, the degradation nets with z held, and then
-    ``code_steps`` steps of these rows' h, each row with moments of its own. In the first
-    ``pretraining`` of all rounds only the autoencoders learn.
+    (nats a token for texts), so that sizes do not decide; the h of a row minimises the sum over
+    the modalities that this row has. Each round takes one batch and steps in turn: the
+    autoencoders with g(h) held, the degradation nets with z held, and then ``code_steps`` steps of
+    these rows' h, each row with moments of its own. In the first ``pretraining`` of all rounds
+    only the autoencoders learn.
 
     Args:
         n_components: Width d of h.

@@ -129,7 +129,7 @@ def estimate(
     check_choice("bound", bound, tuple(NAMES))
     check_choice("scale", scale, ("standard", "ranks"))
     check_number("steps", steps, low=1, integer=True)
-    check_number("clip", clip, low=0, open_low=True)
+    check_number("clip", clip, low=0, open_low=True, infinite=True)
     recipe = _recipe(bound, critic)
     a, b = as_sample(x, "x"), as_sample(y, "y")
     n = len(a)

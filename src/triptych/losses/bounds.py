@@ -224,7 +224,7 @@ def smile_estimate(log_ratios: Tensor, *, clip: float = 5.0) -> Tensor:
         Song and Ermon 2020, arXiv:1910.06222, eq. 17.
     """
     _check_square("smile_estimate", log_ratios)
-    check_number("clip", clip, low=0, open_low=True)
+    check_number("clip", clip, low=0, open_low=True, infinite=True)
     joint, product = joint_and_product(wide(log_ratios))
     return kl_lower_bound(joint, product.clamp(-clip, clip))
 

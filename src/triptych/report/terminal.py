@@ -30,7 +30,7 @@ def text_table(summary: Summary, group: str | None = None) -> TextTable:
     Args:
         summary: From :func:`~triptych.report.summary.summarise`.
         group: All columns of this group (``"probe"``, ``"retrieval"``, ...); else the columns for
-            one look, two of each group where there are many.
+            one look.
 
     Returns:
         Plain strings. Names come from users, so print them as text, not as markup.

@@ -70,7 +70,13 @@ class Training:
         check_choice("training__schedule", self.schedule, ("cosine", "constant"))
         check_number("training__warmup", self.warmup, low=0, high=0.99)
         if self.gradient_clip is not None:
-            check_number("training__gradient_clip", self.gradient_clip, low=0, open_low=True)
+            check_number(
+                "training__gradient_clip",
+                self.gradient_clip,
+                low=0,
+                open_low=True,
+                infinite=True,
+            )
         check_number("training__accumulate", self.accumulate, low=1, integer=True)
         if not isinstance(self.watch, str):
             raise ParameterError(
@@ -81,7 +87,7 @@ class Training:
         check_number("training__validation_share", self.validation_share, low=0, high=0.9)
         check_choice("training__device", self.device, ("auto", "cpu", "cuda", "mps"))
         check_choice("training__precision", self.precision, ("32", "bf16", "16"))
-        check_number("training__checkpoint_every_s", self.checkpoint_every_s, low=0)
+        check_number("training__checkpoint_every_s", self.checkpoint_every_s, low=0, infinite=True)
         if self.checkpoint is not None and not isinstance(self.checkpoint, str):
             raise ParameterError(
                 f"training__checkpoint: expected a path as str, got {self.checkpoint!r}."
