@@ -248,6 +248,13 @@ def test_rows_without_a_source_weigh_nothing_in_losses_and_are_not_coded(make, t
     model.network_.eval()
     with pytest.raises(DataError, match=r"score: no row has any of \['a'\]"):
         model.score(Modalities(X, present={"a": np.zeros(40, dtype=bool)}))
+    with pytest.raises(DataError, match=r"validation: no row has any of \['a'\]"):
+        make(sources=["a"]).fit(
+            X,
+            validation=Modalities(
+                {"a": X["a"], "b": X["b"]}, present={"a": np.zeros(40, dtype=bool)}
+            ),
+        )
     for ask in (model.transform, model.reconstruct, model.log_likelihood):
         with pytest.raises(CapabilityError, match=r"reads its code from \['a'\]; row 0 has none"):
             ask(gaps)

@@ -55,6 +55,11 @@ class VariationalCCA(VariationalMethod):
 
     def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
         check_modalities_named("sources", self.sources or (), X.names)
+        if validation is not None and not rows_with_any(validation[0], self._read_from).any():
+            raise DataError(
+                f"validation: no row has any of {self._read_from}, which is coded; their loss "
+                "would be 0."
+            )
         super()._fit(X, y, validation)
 
     def _build(self, kinds: Mapping[str, Kind]) -> nn.Module:
