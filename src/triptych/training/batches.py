@@ -169,7 +169,9 @@ class Rows:
                 raw, length = self._read(name, self.lazy[name][rows][name], mask.numpy(), rows)
             else:
                 stored, all_lengths = self.stored[name]
-                raw, length = stored[at], None if all_lengths is None else all_lengths[at]
+                # Whole rows are copied, where an index would be looked up entry by entry.
+                raw = stored.index_select(0, at)
+                length = None if all_lengths is None else all_lengths[at]
             if length is not None:
                 raw = raw[:, : max(1, int(length.max()))]
                 lengths[name] = length.to(device)
