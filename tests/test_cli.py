@@ -190,7 +190,7 @@ def test_a_stopped_fit_of_other_settings_says_what_to_do(tmp_path, data):
     raw = np.load(data)
     kept.fit({"image": raw["image"][:60], "text": [str(t) for t in raw["text"][:60]]})
     _, err = run(*fit, code=1)
-    assert "is of a fit that was stopped, with other data or settings: remove it to begin" in err
+    assert ".m.checkpoint belongs to another fit that was stopped" in err and "begin anew" in err
     shutil.rmtree(tmp_path / ".m.checkpoint")
     out, _ = run(*fit)
     assert "MultimodalAutoencoder of image, text learnt from 60 rows" in out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -369,12 +369,6 @@ class _Unseen(Modalities):
     """Modalities whose values nobody has looked at yet."""
 
     _look = False
-
-
-def rows_with_any(X: Modalities, names: Iterable[str]) -> NDArray[np.bool_]:
-    """Rows (n,) that have at least one of the modalities named."""
-    there = [X.present[name] for name in names if name in X]
-    return np.any(there, axis=0) if there else np.zeros(len(X), dtype=bool)
 
 
 def take_rows(values: Any, rows: NDArray[np.intp] | slice | None) -> Any:

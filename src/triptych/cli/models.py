@@ -121,13 +121,6 @@ def fit(
     _say_what_is_replaced(output, type(model).__name__)
     try:
         model.fit(train.X, y, validation=valid)
-    except ParameterError as error:
-        if not checkpoint.exists() or "belongs to another fit" not in str(error):
-            raise
-        raise ParameterError(
-            f"{checkpoint} is of a fit that was stopped, with other data or settings: remove it "
-            "to begin anew, or give the former command to go on with that fit."
-        ) from None
     except KeyboardInterrupt:
         more = f"The same command goes on from {checkpoint}." if checkpoint.exists() else ""
         raise KeyboardInterrupt(more) from None

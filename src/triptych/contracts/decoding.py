@@ -45,7 +45,11 @@ class DecodingMethod(DeepMethod):
         found = {}
         for name in batch.names:
             names = (name,) if given is None else (given, name)
-            mask = torch.stack([batch.present[m] for m in names]).all(0)
+            mask = (
+                batch.present[name]
+                if given is None
+                else batch.present[name] & batch.present[given]
+            )
             rows = slice(None) if bool(mask.all()) else mask
             lengths = batch.lengths.get(name)
             if not bool(mask.any()):

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from triptych.arrays import check_modalities_named, check_number
+from triptych.arrays import check_number
 from triptych.contracts.method import Data
+from triptych.contracts.sourced import SourcedMethod
 from triptych.contracts.variational import Posterior, VariationalMethod, steps_buffer
-from triptych.errors import CapabilityError, DataError, ParameterError
+from triptych.errors import CapabilityError
 from triptych.losses.variational import drawn, gaussian_kl, log_normal, log_standard
-from triptych.modalities import Kind, Modalities, as_modalities, rows_with_any
+from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
 from triptych.nn.recipes import build_encoder
 from triptych.training.batches import Batch
@@ -31,13 +31,12 @@ class VCCANetwork(nn.Module):
         steps_buffer(self)
 
 
-class VariationalCCA(VariationalMethod):
+class VariationalCCA(SourcedMethod, VariationalMethod):
     """Base: the posterior of z is that of one modality, and z rebuilds them all.
 
     A method that has private codes stores ``n_private`` and ``private_beta``; 0 stands for none.
     """
 
-    sources: Sequence[str] | None
     dropout: float
     n_private: int = 0
     private_beta: Mapping[str, float] | float = 1.0
@@ -45,31 +44,14 @@ class VariationalCCA(VariationalMethod):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_number("dropout", self.dropout, low=0, high=0.99)
-        given = self.sources
-        listed = isinstance(given, Sequence) and not isinstance(given, str) and len(given)
-        if given is not None and not listed:
-            raise ParameterError(
-                f'sources: expected names of modalities, for instance ["image"]; got '
-                f"{self.sources!r}."
-            )
-
-    def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
-        check_modalities_named("sources", self.sources or (), X.names)
-        if validation is not None and not rows_with_any(validation[0], self._read_from).any():
-            raise DataError(
-                f"validation: no row has any of {self._read_from}, which is coded; their loss "
-                "would be 0."
-            )
-        super()._fit(X, y, validation)
 
     def _build(self, kinds: Mapping[str, Kind]) -> nn.Module:
-        chosen = {m: k for m, k in kinds.items() if self.sources is None or m in self.sources}
         private = None
         if self.n_private:
             width = 2 * self.n_private
             private = Parts({m: self._private_encoder(m, k, width) for m, k in kinds.items()})
         return VCCANetwork(
-            self._encoder_parts(chosen, 2 * self.n_components),
+            self._encoder_parts(self._coded(kinds), 2 * self.n_components),
             private,
             self._likelihood_parts(
                 kinds, dict.fromkeys(kinds, self.n_components + self.n_private)
@@ -86,27 +68,12 @@ class VariationalCCA(VariationalMethod):
     def _gate_transform(self, X: Data) -> Modalities:
         """Rows to code must have a source; in losses a row without one weighs nothing."""
         data = super()._gate_transform(X)
-        if not (rows := rows_with_any(data, self._read_from)).all():
+        if not (rows := self.codable_rows(data)).all():
             raise CapabilityError(
-                f"{type(self).__name__} reads its code from {self._read_from}; row "
+                f"{type(self).__name__} reads its code from {list(self._coded(self.kinds_))}; row "
                 f"{int(np.flatnonzero(~rows)[0])} has none of them."
             )
         return data
-
-    @property
-    def _read_from(self) -> list[str]:
-        return [m for m in self.names_in_ if self.sources is None or m in self.sources]
-
-    def codable_rows(self, X: Data) -> NDArray[np.bool_]:
-        """Which rows (n,) ``transform`` takes: those that have a source."""
-        self._check_fitted()
-        return rows_with_any(as_modalities(X), self._read_from)
-
-    def _score(self, X: Modalities, y: Any) -> float:
-        rows = rows_with_any(X, self._read_from)
-        if not rows.any():
-            raise DataError(f"score: no row has any of {self._read_from}, which is coded.")
-        return super()._score(X[rows], None if y is None else y[rows])
 
     # -- posteriors ------------------------------------------------------------------------
 

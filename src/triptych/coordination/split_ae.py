@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from triptych.arrays import check_modalities_named
-from triptych.contracts.decoding import DecodingMethod
-from triptych.contracts.method import Capabilities, Coordination, Data
+from triptych.contracts.method import Capabilities, Coordination
+from triptych.contracts.sourced import SourcedMethod
 from triptych.coordination._rebuilding import CodedNetwork
-from triptych.errors import CapabilityError, DataError, ModalityError, ParameterError
-from triptych.modalities import Kind, Modalities, as_modalities, rows_with_any
+from triptych.errors import CapabilityError, ModalityError
+from triptych.modalities import Kind, Modalities
 from triptych.nn.parts import Parts
 from triptych.training.batches import Batch
 from triptych.training.settings import Training
 
 
-class SplitAE(DecodingMethod, Coordination):
+class SplitAE(SourcedMethod, Coordination):
     r"""One encoder per modality, whose code alone must rebuild every modality.
 
     .. math:: L = \sum_s \sum_t \ell_t\big(x_t, \hat x_t(f_s(x_s))\big)
@@ -75,24 +72,9 @@ class SplitAE(DecodingMethod, Coordination):
         self.training = training
         self.random_state = random_state
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        if self.sources is None:
-            return
-        if isinstance(self.sources, str) or not len(self.sources):
-            raise ParameterError(
-                f'sources: expected names of modalities, for instance ["image"]; got '
-                f"{self.sources!r}."
-            )
-
-    def _fit(self, X: Modalities, y: Any, validation: Any) -> None:
-        check_modalities_named("sources", self.sources or (), X.names)
-        super()._fit(X, y, validation)
-
     def _build(self, kinds: Mapping[str, Kind]) -> CodedNetwork:
-        chosen = {m: k for m, k in kinds.items() if self.sources is None or m in self.sources}
         return CodedNetwork(
-            self._encoder_parts(chosen, self.n_components),
+            self._encoder_parts(self._coded(kinds), self.n_components),
             self._decoder_parts(kinds, self.n_components),
         )
 
@@ -111,18 +93,6 @@ class SplitAE(DecodingMethod, Coordination):
             errors = self._rebuilding(network, codes, batch, given=source)
             terms.update({f"{source}>{target}": e for target, e in errors.items()})
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
-
-    def codable_rows(self, X: Data) -> NDArray[np.bool_]:
-        """Which rows (n,) have a code: those that have a source."""
-        self._check_fitted()
-        return rows_with_any(as_modalities(X), self.sources or self.names_in_)
-
-    def _score(self, X: Modalities, y: Any) -> float:
-        if not self.codable_rows(X).any():
-            raise DataError(
-                f"score: no row has any of {list(self.sources or self.names_in_)}, which is coded."
-            )
-        return super()._score(X, y)
 
     def _decoder_codes(self, network: Any, batch: Batch) -> Mapping[str, Tensor]:
         codes = self._encode(network, batch)

@@ -494,8 +494,9 @@ class _Fit:
             return
         if state["fingerprint"] != self.fingerprint:
             raise ParameterError(
-                f"training__checkpoint: {self.settings.checkpoint} belongs to another fit (other "
-                "data, parameters or seed). Choose another folder or remove it."
+                f"{self.settings.checkpoint} belongs to another fit that was stopped, of other "
+                "data, parameters or seed: remove it to begin anew, or name another folder in "
+                "training__checkpoint."
             )
         self.network.load_state_dict(state["network"])
         for optimizer, held in zip(self.optimizers, state["optimizers"], strict=True):
